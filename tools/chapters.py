@@ -1,0 +1,169 @@
+"""Run the chapters, each alone: a fresh kernel, one thread, an empty folder, and no network but this machine.
+
+What ran is kept in `_build/executed`; a chapter is run again only when its code, or a module it imports, has changed.
+`python tools/chapters.py` runs all; with names (`01_matmul`) only those; `--save` stores the outputs in `nbs/`.
+"""
+import argparse, ast, asyncio, hashlib, json, os, re, sys, tempfile, time
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+NBS, EXECUTED = ROOT/"nbs", ROOT/"_build"/"executed"
+CHECK = re.compile(r"^\s*(?:assert\b|(?:test_\w+|check|gradcheck)\(|with expect_fail\()", re.M)
+
+def notebooks() -> list[Path]:
+    "Every notebook of the course in reading order: the index, the chapters, the appendices, then what checks the exercises."
+    found = [o for o in NBS.rglob("*.ipynb") if not any(p.startswith((".", "_")) for p in o.relative_to(NBS).parts)]
+    return sorted(found, key=lambda o: (len(o.relative_to(NBS).parts), o.stem != "index", o.as_posix()))
+
+def name(path: Path) -> str:
+    "How a notebook is called: `01_matmul`, `checks/01_matmul`."
+    return path.relative_to(NBS).with_suffix("").as_posix()
+
+def read(path: Path) -> dict: return json.loads(path.read_text(encoding="utf-8"))
+
+def source(cell: dict) -> str: return "".join(cell["source"])
+
+def code_cells(nb: dict) -> list[dict]: return [c for c in nb["cells"] if c["cell_type"] == "code"]
+
+def n_checks(nb: dict) -> int: return sum(len(CHECK.findall(source(c))) for c in code_cells(nb))
+
+def promise(nb: dict) -> str:
+    "The first line of a chapter's promise: the `>` line under its title."
+    for c in nb["cells"]:
+        if c["cell_type"] == "markdown" and (m := re.search(r"^> (.+)", source(c), re.M)): return re.sub(r"[`*]", "", m[1])
+    return ""
+
+def imports(code: str) -> set[str]:
+    "The modules of the library that `code` imports: `{'data', 'matmul'}`."
+    found = set()
+    for node in ast.walk(ast.parse(re.sub(r"^\s*[%!].*$", "", code, flags=re.M))):
+        if isinstance(node, ast.ImportFrom) and (node.level or (node.module or "").split(".")[0] == "course_lib"):
+            path = (node.module or "").removeprefix("course_lib").strip(".")
+            found |= {path} if path else {o.name for o in node.names}
+        elif isinstance(node, ast.Import):
+            found |= {o.name.removeprefix("course_lib.") for o in node.names if o.name.startswith("course_lib.")}
+    return found
+
+def library(code: str) -> dict[str, str]:
+    "The source of every module of the library that `code` needs, directly or through another."
+    found, todo = {}, imports(code)
+    while todo:
+        mod = todo.pop()
+        file = ROOT/"course_lib"/(mod.replace(".", "/") + ".py")
+        if mod not in found and file.exists():
+            found[mod] = file.read_text(encoding="utf-8")
+            todo |= imports(found[mod])
+    return found
+
+def key(nb: dict) -> str:
+    "Changes when running the notebook again could give something else."
+    code = [source(c) for c in code_cells(nb)]
+    needs = sorted(library("\n".join(code)).items())
+    return hashlib.sha256(json.dumps([code, needs, (ROOT/"constraints.txt").read_text(encoding="utf-8")]).encode()).hexdigest()
+
+def environment(folder: str, **extra) -> dict[str, str]:
+    "What a chapter's process sees: one thread, nothing random in it, its own caches, no outside network."
+    offline = str(ROOT/"tools"/"offline")
+    return {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONHASHSEED": "0", "SOURCE_DATE_EPOCH": "0",
+            "PYTHONPATH": offline, "PYTHONUTF8": "1", "COURSE_LIB_HOME": folder,
+            "IPYTHONDIR": str(Path(folder)/"ipython"), "MPLBACKEND": "module://matplotlib_inline.backend_inline", **extra}
+
+@dataclass
+class Run:
+    "What came of one chapter."
+    path: Path
+    seconds: float
+    checks: int
+    error: str = ""      # one line: the cell and what it raised
+    trace: str = ""      # all of it
+    cached: bool = False
+
+    def __str__(self):
+        what = self.error or f"{self.checks:3} checks  {promise(read(self.path))}"
+        return f"{'FAILED' if self.error else 'ok':6}  {name(self.path):20} {'cached ' if self.cached else f'{self.seconds:5.1f} s'}  {what}"
+
+def stored(path: Path) -> Path: return EXECUTED/path.relative_to(NBS)
+
+def merge(path: Path, outputs: list) -> None:
+    "Write the notebook at `path` with these outputs to `_build/executed`, if that changes anything."
+    nb = read(path)
+    for c, o in zip(code_cells(nb), outputs, strict=True): c["outputs"], c["execution_count"] = o, None
+    text, file = json.dumps(nb, ensure_ascii=False, indent=1) + "\n", stored(path)
+    if file.exists() and file.read_text(encoding="utf-8") == text: return
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text, encoding="utf-8")
+
+async def run(path: Path, force: bool = False) -> Run:
+    "Run one notebook, unless what is stored still holds."
+    nb, file = read(path), stored(path).with_suffix(".run.json")
+    k = key(nb)
+    if not force and file.exists() and (old := read(file))["key"] == k:
+        merge(path, old["outputs"])
+        return Run(path, old["seconds"], n_checks(nb), cached=True)
+    import nbformat
+    from nbclient import NotebookClient
+    from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+    start = time.monotonic()
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        work = Path(folder)/"work"
+        work.mkdir()
+        loaded = nbformat.reads(json.dumps(nb), as_version=4)
+        client = NotebookClient(loaded, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(work)}})
+        try: await client.async_execute(env=environment(folder))
+        except (CellExecutionError, CellTimeoutError, DeadKernelError) as e:
+            trace = re.sub(r"\x1b\[[0-9;]*m", "", str(e))
+            i = next((i for i, c in enumerate(loaded.cells) if any(o.output_type == "error" for o in c.get("outputs", []))), None)
+            last = trace.strip().splitlines()[-1]
+            return Run(path, time.monotonic() - start, n_checks(nb), f"cell {i}: {last}" if i is not None else last, trace)
+        left = [o.name for o in work.iterdir()]
+        if left: return Run(path, time.monotonic() - start, n_checks(nb), f"leaves files where it ran: {', '.join(left)}")
+    seconds = time.monotonic() - start
+    outputs = [c["outputs"] for c in json.loads(nbformat.writes(loaded))["cells"] if c["cell_type"] == "code"]
+    merge(path, outputs)
+    file.write_text(json.dumps(dict(key=k, seconds=seconds, outputs=outputs)), encoding="utf-8")
+    return Run(path, seconds, n_checks(nb))
+
+async def _run_all(paths: list[Path], force: bool, report, at_once: int) -> list[Run]:
+    room = asyncio.Semaphore(at_once)
+    async def one(path: Path) -> Run:
+        async with room: r = await run(path, force)
+        report(r)
+        return r
+    return await asyncio.gather(*map(one, paths))
+
+def run_all(
+    paths: list[Path],      # the notebooks
+    force: bool = False,    # run also what has not changed
+    report=lambda r: print(r, flush=True), # called with each `Run` as it ends
+    at_once: int = 2,       # how many side by side, each on one thread
+) -> list[Run]:             # in the order of `paths`
+    "Run notebooks side by side."
+    return asyncio.run(_run_all(paths, force, report, at_once))
+
+def select(names: list[str]) -> list[Path]:
+    "The notebooks called `names`, or all of them."
+    known = {name(o): o for o in notebooks()}
+    if bad := [o for o in names if o not in known]: sys.exit(f"There is no chapter {', '.join(bad)}. There are: {', '.join(known)}")
+    return [known[o] for o in names] or list(known.values())
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("names", nargs="*", help="chapters to run, as 01_matmul (default: all)")
+    p.add_argument("--save", action="store_true", help="run them afresh and store the outputs in nbs/, cleaned")
+    p.add_argument("--force", action="store_true", help="run also what has not changed")
+    args = p.parse_args()
+    runs = run_all(select(args.names), args.force or args.save)
+    for r in runs:
+        if r.trace: print(f"\n{name(r.path)}\n{r.trace}")
+    if args.save:
+        from nbdev.clean import nbdev_clean
+        for r in runs:
+            if r.error: continue
+            r.path.write_text(stored(r.path).read_text(encoding="utf-8"), encoding="utf-8")
+            nbdev_clean(str(r.path))
+    if bad := [name(r.path) for r in runs if r.error]: sys.exit(f"{len(bad)} of {len(runs)} failed: {', '.join(bad)}")
+
+if __name__ == "__main__":
+    try: main()
+    except KeyboardInterrupt: sys.exit("Interrupted: what was finished is kept, run the same command again to go on.")
