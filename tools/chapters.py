@@ -3,7 +3,7 @@
 What ran is kept in `_build/executed`; a chapter is run again only when its code, or a module it imports, has changed.
 `python tools/chapters.py` runs all; with names (`01_matmul`) only those; `--save` stores the outputs in `nbs/`.
 """
-import argparse, ast, asyncio, hashlib, json, os, re, sys, tempfile, time
+import argparse, ast, asyncio, hashlib, json, os, re, subprocess, sys, tempfile, time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +26,29 @@ def source(cell: dict) -> str: return "".join(cell["source"])
 
 def code_cells(nb: dict) -> list[dict]: return [c for c in nb["cells"] if c["cell_type"] == "code"]
 
-def n_checks(nb: dict) -> int: return sum(len(CHECK.findall(source(c))) for c in code_cells(nb))
+def n_checks(nb: dict) -> int:
+    "How many checks a notebook makes: assertions, tests, expected failures, and answers."
+    return sum(len(CHECK.findall(source(c))) for c in code_cells(nb)) + len(answers(nb))
+
+def answers(nb: dict) -> list[str]:
+    "The Python code in the folded answers of a notebook: what stands in ```python fences inside <details>."
+    found = []
+    for c in nb["cells"]:
+        if c["cell_type"] != "markdown": continue
+        for block in re.findall(r"<details.*?</details>", source(c), re.S): found += re.findall(r"^```python\n(.*?)^```", block, re.S | re.M)
+    return found
+
+# Runs each answer in the chapter's own namespace: lines behind >>> as a doctest, anything else as it stands.
+RUN_ANSWERS = '''
+import doctest as _doctest
+for _answer in {answers!r}:
+    if ">>>" not in _answer: exec(_answer)
+    else:
+        _test = _doctest.DocTestParser().get_doctest(_answer, dict(globals()), "answer", None, 0)
+        _said = []
+        if _doctest.DocTestRunner(optionflags=_doctest.ELLIPSIS | _doctest.NORMALIZE_WHITESPACE).run(_test, out=_said.append).failed:
+            raise AssertionError("an answer does not hold:\\n" + "".join(_said))
+'''
 
 def promise(nb: dict) -> str:
     "The first line of a chapter's promise: the `>` line under its title."
@@ -60,7 +82,7 @@ def key(nb: dict) -> str:
     "Changes when running the notebook again could give something else."
     code = [source(c) for c in code_cells(nb)]
     needs = sorted(library("\n".join(code)).items())
-    return hashlib.sha256(json.dumps([code, needs, (ROOT/"constraints.txt").read_text(encoding="utf-8")]).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([code, answers(nb), needs, (ROOT/"constraints.txt").read_text(encoding="utf-8")]).encode()).hexdigest()
 
 def environment(folder: str, **extra) -> dict[str, str]:
     "What a chapter's process sees: one thread, nothing random in it, its own caches, no outside network."
@@ -109,8 +131,9 @@ async def run(path: Path, force: bool = False) -> Run:
         work = Path(folder)/"work"
         work.mkdir()
         loaded = nbformat.reads(json.dumps(nb), as_version=4)
+        if answers(nb): loaded.cells.append(nbformat.v4.new_code_cell(RUN_ANSWERS.format(answers=answers(nb))))
         client = NotebookClient(loaded, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(work)}})
-        try: await client.async_execute(env=environment(folder))
+        try: await client.async_execute(env=environment(folder), stderr=subprocess.DEVNULL)
         except (CellExecutionError, CellTimeoutError, DeadKernelError) as e:
             trace = re.sub(r"\x1b\[[0-9;]*m", "", str(e))
             i = next((i for i, c in enumerate(loaded.cells) if any(o.output_type == "error" for o in c.get("outputs", []))), None)
@@ -119,7 +142,7 @@ async def run(path: Path, force: bool = False) -> Run:
         left = [o.name for o in work.iterdir()]
         if left: return Run(path, time.monotonic() - start, n_checks(nb), f"leaves files where it ran: {', '.join(left)}")
     seconds = time.monotonic() - start
-    outputs = [c["outputs"] for c in json.loads(nbformat.writes(loaded))["cells"] if c["cell_type"] == "code"]
+    outputs = [c["outputs"] for c in json.loads(nbformat.writes(loaded))["cells"] if c["cell_type"] == "code"][:len(code_cells(nb))]
     merge(path, outputs)
     file.write_text(json.dumps(dict(key=k, seconds=seconds, outputs=outputs)), encoding="utf-8")
     return Run(path, seconds, n_checks(nb))
