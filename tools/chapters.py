@@ -132,7 +132,7 @@ async def run(path: Path, force: bool = False) -> Run:
         work.mkdir()
         loaded = nbformat.reads(json.dumps(nb), as_version=4)
         if answers(nb): loaded.cells.append(nbformat.v4.new_code_cell(RUN_ANSWERS.format(answers=answers(nb))))
-        client = NotebookClient(loaded, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(work)}})
+        client = NotebookClient(loaded, timeout=300, kernel_name="python3", coalesce_streams=True, resources={"metadata": {"path": str(work)}})
         try: await client.async_execute(env=environment(folder), stderr=subprocess.DEVNULL)
         except (CellExecutionError, CellTimeoutError, DeadKernelError) as e:
             trace = re.sub(r"\x1b\[[0-9;]*m", "", str(e))
