@@ -20,6 +20,7 @@ source_suffix = {".rst": "restructuredtext", ".ipynb": "myst-nb"}
 default_role = "literal"   # `name` in a docstring is code, as it is in a notebook
 nb_execution_mode = "off"
 nb_merge_streams = True
+nb_mime_priority_overrides = [("*", "text/latex", 15)]   # a formula is set by MathJax, not shown as a picture of itself
 nb_number_source_lines = False
 myst_enable_extensions = ["dollarmath", "amsmath", "alert"]
 myst_heading_anchors = 6
@@ -46,8 +47,6 @@ html_context = {"default_mode": "auto"}
 pygments_style = "a11y-high-contrast-light"
 html_theme_options = {
     "navbar_persistent": [],             # one search field, not two
-    "show_toc_level": 2,
-    "home_page_in_toc": True,
     "toc_title": "On this page",
     "footer_content_items": "copyright.html",
     "pygments_light_style": "a11y-high-contrast-light",

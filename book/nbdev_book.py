@@ -73,6 +73,7 @@ def fields(obj) -> list[str]:
     try: docs = docments(obj, full=True)
     except (TypeError, OSError, ValueError, SyntaxError): return []
     said = {k: " ".join((v.get("docment") or "").split()) for k, v in docs.items() if isinstance(v, dict)}
+    said |= {rst(k): v for k, v in re.findall(r"^\s+(\*+\w+).*?,?\s+# (.+)", inspect.getsource(obj), re.M)}   # docments leaves these out
     lines = [f":param {k}: {rst(v)}" for k, v in said.items() if v and k not in ("return", "self")]
     return lines + ([f":returns: {rst(said['return'])}"] if said.get("return") else [])
 
@@ -105,7 +106,7 @@ def link_names(app, doctree, docname):
         inside = node.parent
         while inside and not isinstance(inside, (nodes.reference, nodes.title, addnodes.desc_signature)): inside = inside.parent
         target = names.get(node.astext().removesuffix("()"))
-        if inside or not target: continue
+        if inside or not target or "xref" in node["classes"]: continue   # Sphinx has resolved its own
         node.replace_self(make_refnode(app.builder, docname, *target, node.deepcopy()))
 
 def rewrite_all_when_names_change(app, env):

@@ -2,7 +2,7 @@
 
 A chapter that has not changed is not run again. `--pdf` prints the same book to `_book/course.pdf` with Chromium.
 """
-import argparse, hashlib, html, os, re, shutil, subprocess, sys, time
+import argparse, ast, hashlib, html, os, re, shutil, subprocess, sys, time
 from pathlib import Path
 import chapters
 from chapters import NBS, ROOT
@@ -32,19 +32,38 @@ def modules() -> dict[str, Path]:
             if m := re.match(r"#\s*\|\s*default_exp\s+(\w+)", chapters.source(c)): found[m[1]] = o
     return {k: v for k, v in found.items() if (ROOT/"course_lib"/f"{k}.py").exists()}
 
+def exports(module: Path) -> tuple[dict[str, str], list[str]]:
+    "What autodoc does not show of a module's public names: its constants with the comment behind each, and what it passes on."
+    code = module.read_text(encoding="utf-8")
+    public = set(re.findall(r"'(\w+)'", re.search(r"__all__ = (\[.*?\])", code, re.S)[1]))
+    constants, passed_on = {}, []
+    for node in ast.parse(code).body:
+        if isinstance(node, ast.ImportFrom): passed_on += [o.asname or o.name for o in node.names if (o.asname or o.name) in public]
+        if not isinstance(node, ast.Assign | ast.AnnAssign): continue
+        comment = re.search(r"#(?!.*['\"]) (.+)", code.splitlines()[node.lineno - 1])
+        for o in getattr(node, "targets", None) or [node.target]:
+            if isinstance(o, ast.Name) and o.id in public: constants[o.id] = comment[1] if comment else ""
+    return constants, passed_on
+
 def heading(text: str) -> str: return f"{text}\n{'=' * len(text)}\n\n"
+
+def module_page(name: str, chapter: Path) -> str:
+    "The source of one page of the reference."
+    constants, passed_on = exports(ROOT/"course_lib"/f"{name}.py")
+    text = f"{heading(f'course_lib.{name}')}Built in :doc:`/{chapter.stem}`.\n\n.. automodule:: course_lib.{name}\n\n"
+    for k, v in constants.items(): text += f".. py:data:: {k}\n   :module: course_lib.{name}\n\n   {v}\n\n"
+    if passed_on: text += "Passed on from other modules: " + ", ".join(f"`{o}`" for o in sorted(passed_on)) + ".\n"
+    return text
 
 def reference() -> dict[str, str]:
     "The sources of the API reference: a page for each module, and one that lists them."
     mods = modules()
-    toc = "".join(f"   {o}\n" for o in mods)
     rows = "".join(f"   * - :doc:`{m} <{m}>`\n     - :doc:`/{o.stem}`\n     - {chapters.promise(chapters.read(o))}\n" for m, o in mods.items())
     index = (heading("API reference") + "Everything the chapters export, by module: what it takes, with types and shapes, and what it returns.\n"
              "A name in code type, anywhere in the book, leads here.\n\n"
              ".. list-table::\n   :header-rows: 1\n   :widths: 18 30 52\n\n   * - Module\n     - Built in\n     - What it promises\n" + rows
-             + "\n.. toctree::\n   :hidden:\n\n" + toc)
-    page = "{title}Built in :doc:`/{stem}`.\n\n.. automodule:: course_lib.{m}\n"
-    return {"api/index.rst": index} | {f"api/{m}.rst": page.format(title=heading(f"course_lib.{m}"), stem=o.stem, m=m) for m, o in mods.items()}
+             + "\n.. toctree::\n   :hidden:\n\n" + "".join(f"   {o}\n" for o in mods))
+    return {"api/index.rst": index} | {f"api/{m}.rst": module_page(m, o) for m, o in mods.items()}
 
 def write_sources() -> None:
     "Bring the folder that Sphinx reads up to date; a file that is right keeps its time, so its page is not read again."
@@ -120,6 +139,7 @@ def pdf() -> None:
     exe = browser()
     if not exe: sys.exit(HOW_TO_GET)
     from playwright.sync_api import sync_playwright
+    for o in ("single", "doctrees-singlehtml"): shutil.rmtree(BUILD/o, ignore_errors=True)   # one page: nothing of it would hold
     sphinx("singlehtml", BUILD/"single")
     foot = (f'<div style="font:8px sans-serif;width:100%;margin:0 16mm;display:flex;justify-content:space-between">'
             f'<span>{html.escape(title())}</span><span class="pageNumber"></span></div>')
