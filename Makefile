@@ -32,7 +32,7 @@ save: venv  ## Run the chapters and store their outputs in nbs/
 	@$(PY) tools/chapters.py --save
 
 bench: venv  ## Time what the course claims about speed, on this machine (make bench ARGS=--quick)
-	@$(PY) -m course_lib.benchmarks $(ARGS)
+	@$(PY) tools/bench.py $(ARGS)
 
 clean:  ## Remove what was built, but not the environment
 	@rm -rf _build _book dist build *.egg-info .pytest_cache .hypothesis

@@ -97,7 +97,7 @@ def show_image(
     ax.axis("off")
     return ax
 
-# %% ../nbs/00_data.ipynb #1603e1bf
+# %% ../nbs/00_data.ipynb #7fe8044a
 def show_images(
     xs: Sequence[Tensor] | Tensor,        # images, each as `show_image` takes it: (n, h, w), (n, 784), or a list
     titles: Sequence[object] | None = None, # one for each image
@@ -112,10 +112,10 @@ def show_images(
     if titles is not None and len(titles) != n: raise ValueError(f"expected {n} titles, one for each image, got {len(titles)}")
     ncols = min(ncols, n)
     nrows = -(-n//ncols)
-    fig, axs = plt.subplots(nrows, ncols, squeeze=False, figsize=(ncols*size, nrows*size*(1.3 if titles is not None else 1)))
+    fig, axs = plt.subplots(nrows, ncols, squeeze=False, figsize=(ncols*size, nrows*size*(1.3 if titles is not None else 1.08)))
     for ax in axs.flat: ax.axis("off")
     for i, (x, ax) in enumerate(zip(xs, axs.flat)): show_image(x, "" if titles is None else titles[i], ax, **kwargs)
-    fig.tight_layout(pad=0.2)
+    fig.tight_layout(pad=0.2, h_pad=0.4)
     return fig
 
 # %% ../nbs/00_data.ipynb #a0735d68

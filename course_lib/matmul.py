@@ -6,13 +6,12 @@
 __all__ = ['neuron', 'matmul_lists', 'matmul_loops', 'matmul_rows', 'matmul_broadcast', 'matmul_einsum', 'matmul_numba',
            'matmul_c', 'Rung', 'Ladder', 'ladder', 'measured_limit', 'plot_ladder', 'matmul']
 
-# %% ../nbs/01_matmul.ipynb #d52a3e4c
-import ctypes, functools, hashlib, os, platform, shutil, subprocess, tempfile
+# %% ../nbs/01_matmul.ipynb #bdcd6b19
+import ctypes, functools, hashlib, os, platform, shutil, subprocess, tempfile, timeit
 import numpy as np, torch
 from pathlib import Path
 from typing import Callable, NamedTuple, Sequence
 from torch import Tensor
-from torch.utils.benchmark import Timer
 from .data import cache_dir
 
 # %% ../nbs/01_matmul.ipynb #60731434
@@ -235,7 +234,7 @@ def _time(s: float) -> str:
     unit, name = next((k, u) for k, u in ((60, "min"), (1, "s"), (1e-3, "ms"), (1e-6, "µs")) if s >= k or u == "µs")
     return f"{s/unit:.3g} {name}"
 
-# %% ../nbs/01_matmul.ipynb #29b50af5
+# %% ../nbs/01_matmul.ipynb #88631789
 def _rungs(a: Tensor, b: Tensor) -> dict[str, Callable]:
     "The versions of the product by name, slowest first, each ready to be called."
     la, lb, na, nb = a.tolist(), b.tolist(), a.numpy(), b.numpy()
@@ -247,7 +246,10 @@ def _rungs(a: Tensor, b: Tensor) -> dict[str, Callable]:
 
 def _seconds(f: Callable, times: int = 1) -> float:
     "Seconds for one call of `f`, as the mean of `times` calls, with PyTorch on one thread."
-    return Timer("f()", globals={"f": f}, num_threads=1).timeit(times).median
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try: return timeit.timeit(f, number=times)/times
+    finally: torch.set_num_threads(threads)
 
 # %% ../nbs/01_matmul.ipynb #967792f8
 def _guess(name: str, a: Tensor, b: Tensor, longest: float) -> float:
@@ -257,7 +259,7 @@ def _guess(name: str, a: Tensor, b: Tensor, longest: float) -> float:
     row = _seconds(f, 3)*b.shape[1]
     return (row if row > longest else _seconds(_rungs(a[:1], b)[name]))*a.shape[0]
 
-# %% ../nbs/01_matmul.ipynb #5cc910ee
+# %% ../nbs/01_matmul.ipynb #cb3dc240
 def ladder(
     a: Tensor,            # (i, k) float32, no axis empty
     b: Tensor,            # (k, j) float32
@@ -275,8 +277,9 @@ def ladder(
         else:
             if guess > longest: print(f"{name} is left out: it would take about {_time(guess)}")
             else:
-                errors[name] = (torch.as_tensor(f()).double() - exact).abs().max().item()
-                times[name] = [_seconds(f)]
+                result = []
+                times[name] = [_seconds(lambda: result.append(f()))]
+                errors[name] = (torch.as_tensor(result[0]).double() - exact).abs().max().item()
     for _ in range(9):
         for name, seen in times.items():
             if seen[0] < 0.1: seen.append(_seconds(calls[name], max(1, int(0.005/seen[0]))))

@@ -1,0 +1,23 @@
+"""Time what the course claims about speed, on this machine; write the table, a picture and a JSON file to _build/."""
+import argparse, sys
+from chapters import ROOT
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__)
+    p.add_argument("--quick", action="store_true", help="one thread, and about a third of a second for each row")
+    p.add_argument("--out", type=str, default=str(ROOT/"_build"/"benchmarks.json"), help="the JSON file; the picture goes beside it (default: _build/benchmarks.json)")
+    args = p.parse_args()
+    import matplotlib
+    matplotlib.use("agg")
+    from pathlib import Path
+    from course_lib.benchmarks import benchmark, plot_results, save_results
+    results = benchmark(threads=[1], budget=0.3) if args.quick else benchmark()
+    print(results)
+    save_results(results, args.out)
+    picture = Path(args.out).with_suffix(".png")
+    plot_results(results).savefig(picture, dpi=150)
+    print(f"written: {args.out} and {picture}")
+
+if __name__ == "__main__":
+    try: main()
+    except KeyboardInterrupt: sys.exit("Interrupted: nothing was written.")
