@@ -39,10 +39,12 @@ mathjax3_config = {"options": {"enableMenu": False}, "svg": {"fontCache": "globa
 
 html_theme = "sphinx_book_theme"
 html_title = project
+html_favicon = "static/favicon.svg"
 html_static_path = ["static", str(Path(mathjax.__file__).parent/"static/mathjax/es5/tex-svg.js")]
 html_css_files = ["book.css"]
 html_js_files = ["book.js"]
 html_show_sphinx = False
+html_domain_indices = html_use_index = False   # the reference lists the modules, the search finds the names
 html_context = {"default_mode": "auto"}
 pygments_style = "a11y-high-contrast-light"
 html_theme_options = {

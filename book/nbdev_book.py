@@ -38,7 +38,7 @@ def tag_cells(nb: dict) -> None:
 def contents(docnames: list[str]) -> str:
     "The table of contents, from the names of the notebooks: numbers are chapters, letters appendices."
     parts = {"Chapters": [o for o in docnames if o[0].isdigit()], "Appendices": [o for o in docnames if o[0].isupper()],
-             "Reference": ["api/index"]}
+             "Reference": [o for o in docnames if o == "api/index"]}
     return "\n".join("```{toctree}\n:hidden:\n:caption: %s\n\n%s\n```\n" % (k, "\n".join(v)) for k, v in parts.items() if v)
 
 def read_notebook(app, docname, content):

@@ -58,6 +58,7 @@ def module_page(name: str, chapter: Path) -> str:
 def reference() -> dict[str, str]:
     "The sources of the API reference: a page for each module, and one that lists them."
     mods = modules()
+    if not mods: return {}
     rows = "".join(f"   * - :doc:`{m} <{m}>`\n     - :doc:`/{o.stem}`\n     - {chapters.promise(chapters.read(o))}\n" for m, o in mods.items())
     index = (heading("API reference") + "Everything the chapters export, by module: what it takes, with types and shapes, and what it returns.\n"
              "A name in code type, anywhere in the book, leads here.\n\n"
@@ -90,7 +91,7 @@ def recipe() -> str:
 def tell(warning: str) -> str:
     "A warning of Sphinx in one line, with a notebook's cell and line instead of MyST-NB's number for both."
     warning = re.sub(r"\x1b\[[0-9;]*m", "", warning).replace(f"{SRC}{os.sep}", "").replace(f"{ROOT}{os.sep}", "")
-    return re.sub(r"\.ipynb:(\d+):", lambda m: ".ipynb, cell {}, line {}:".format(*divmod(int(m[1]), 10_000)), warning)
+    return re.sub(r"\.ipynb:(\d+):", lambda m: ".ipynb, cell {}, line {}:".format(*divmod(int(m[1]) - 1, 10_000)), warning)
 
 def sphinx(builder: str, out: Path) -> None:
     "Render with Sphinx; any warning is an error, shown in a line, and leaves the last book as it is."

@@ -8,4 +8,7 @@ window.addEventListener("beforeprint", () => document.querySelectorAll("article 
 window.addEventListener("DOMContentLoaded", () => {
   for (const o of document.querySelectorAll("article pre, article .output, article .pst-scrollable-table-container, article div.math"))
     if (o.scrollWidth > o.clientWidth) o.tabIndex = 0;
+  // The theme's arrows beside a page with pages below it have no name of their own.
+  for (const o of document.querySelectorAll(".bd-sidebar-primary li > details > summary"))
+    o.setAttribute("aria-label", `Pages of ${o.closest("li").querySelector("a").textContent.trim()}`);
 });
