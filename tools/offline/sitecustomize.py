@@ -2,8 +2,8 @@
 import sys
 
 def _stay_home(event, args):
-    if event in ("socket.connect", "socket.sendto") and isinstance(args[1], tuple): host = args[1][0]
-    elif event == "socket.getaddrinfo": host = args[0]
+    if event in ("socket.connect", "socket.sendto", "socket.sendmsg") and isinstance(args[1], tuple): host = args[1][0]
+    elif event in ("socket.getaddrinfo", "socket.gethostbyname"): host = args[0]
     else: return
     host = host.decode() if isinstance(host, bytes) else host
     if host and host not in ("localhost", "::1", "0.0.0.0") and not host.startswith("127."):
