@@ -3,7 +3,7 @@
 What ran is kept in `_build/executed`; a chapter is run again only when its code, or a module it imports, has changed.
 `python tools/chapters.py` runs all; with names (`01_matmul`) only those; `--save` stores the outputs in `nbs/`.
 """
-import argparse, ast, asyncio, hashlib, json, os, re, subprocess, sys, tempfile, time
+import argparse, ast, asyncio, hashlib, json, os, re, subprocess, sys, tempfile, textwrap, time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -102,7 +102,7 @@ class Run:
     cached: bool = False
 
     def __str__(self):
-        what = self.error or f"{self.checks:3} checks  {promise(read(self.path))}"
+        what = self.error or f"{self.checks:3} checks  {textwrap.shorten(promise(read(self.path)), 90, placeholder='…')}"
         return f"{'FAILED' if self.error else 'ok':6}  {name(self.path):20} {'cached ' if self.cached else f'{self.seconds:5.1f} s'}  {what}"
 
 def stored(path: Path) -> Path: return EXECUTED/path.relative_to(NBS)
