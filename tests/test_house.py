@@ -5,7 +5,7 @@ from functools import cache
 from importlib import import_module
 from importlib.metadata import packages_distributions
 from pathlib import Path
-import chapters, pytest, tomllib
+import chapters, pytest, tomllib, yaml
 from chapters import NBS, ROOT, code_cells, name, read, source
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -339,6 +339,25 @@ def test_settings_are_the_one_place():
         if isinstance(n, ast.Assign) and n.targets[0].id == "__version__": assert not isinstance(n.value, ast.Constant), "the version is a literal in __init__.py"
     import course_lib
     assert course_lib.__version__ == CFG["version"], "the installed version is another one: make venv"
+
+def test_the_version_is_the_same_everywhere():
+    cff = yaml.safe_load((ROOT/"CITATION.cff").read_text(encoding="utf-8"))
+    assert (cff["version"], cff["title"], cff["authors"]) == (CFG["version"], CFG["title"], [{"name": CFG["author"]}])
+    assert re.search(rf"^## {re.escape(CFG['version'])}\b", (ROOT/"CHANGELOG.md").read_text(encoding="utf-8"), re.M), "CHANGELOG.md does not know this version"
+
+def test_commands_that_are_named_exist():
+    "Every `make ...` and every script that README.md, CONTRIBUTING.md, CI and the Makefile name is there."
+    makefile = (ROOT/"Makefile").read_text(encoding="utf-8")
+    targets, bad = set(re.findall(r"^([a-z]+):", makefile, re.M)), []
+    workflows = sorted(ROOT.glob(".github/workflows/*.yml"))
+    for o in workflows: assert yaml.safe_load(o.read_text(encoding="utf-8"))["jobs"]
+    for o in [ROOT/"README.md", ROOT/"CONTRIBUTING.md", ROOT/".ci/run", ROOT/"Makefile", *workflows]:
+        text = o.read_text(encoding="utf-8")
+        for m in re.findall(r"(?:`|^ *|run: )make ((?:[A-Z]+=\S+ )*)([a-z]+)", text, re.M):
+            if m[1] not in targets: bad.append(f"{o.relative_to(ROOT)} names `make {m[1]}`, which is no target of the Makefile")
+        for m in re.findall(r"\b((?:tools|tests)/[\w/]+\.py)\b", text):
+            if not (ROOT/m).exists(): bad.append(f"{o.relative_to(ROOT)} names {m}, which is not there")
+    none(bad)
 
 def test_every_requirement_is_pinned():
     lines = [o.partition("#")[0].strip() for o in (ROOT/"constraints.txt").read_text(encoding="utf-8").splitlines()]
