@@ -61,9 +61,9 @@ def mark_exports(app, doctree):
 def rst(text: str) -> str:
     "A docstring is written as Markdown is: keep its code, formulas and links, and let nothing else mean something to docutils."
     def part(m):
-        if m["code"]: return f"``{m['code']}``"
-        if m["math"]: return f":math:`{m['math']}`"
-        if m["url"]: return f"`{m['text']} <{m['url']}>`__"
+        if m["code"]: return f"\\ ``{m['code'].strip()}``\\ "   # escaped spaces do not show, and let a letter stand beside it
+        if m["math"]: return f"\\ :math:`{m['math']}`\\ "
+        if m["url"]: return f"\\ `{m['text']} <{m['url']}>`__\\ "
         return "\\" + m[0]
     return re.sub(r"`+(?P<code>[^`]+)`+|\$(?P<math>[^$\s][^$]*)\$|\[(?P<text>[^]]+)\]\((?P<url>http[^)]+)\)|[*|\\]|(?<=\w)_(?!\w)", part, text)
 
@@ -78,10 +78,8 @@ def fields(obj) -> list[str]:
     return lines + ([f":returns: {rst(said['return'])}"] if said.get("return") else [])
 
 def process_docstring(app, what, name, obj, options, lines):
-    doctest, done = False, []
-    for o in lines:
-        doctest = bool(o.strip()) and (doctest or o.lstrip().startswith(">>>"))
-        done.append(o if doctest else rst(o))
+    blocks = re.split(r"(\n\s*\n)", "\n".join(lines))   # paragraphs, each with what stands between it and the next
+    done = "".join(o if o.lstrip().startswith(">>>") else rst(o) for o in blocks).splitlines()
     if what in ("function", "method", "class") and (more := fields(obj)): done += ["", *more, ""]
     lines[:] = done
 
