@@ -5,12 +5,13 @@
 # %% auto #0
 __all__ = ['ROWS', 'Row', 'row', 'Result', 'measure', 'Results', 'benchmark', 'plot_results', 'save_results']
 
-# %% ../nbs/C_benchmarks.ipynb #2d383048
+# %% ../nbs/C_benchmarks.ipynb #ba57fd53
 import json, os, platform
 import numpy as np, torch
 from pathlib import Path
 from typing import Callable, NamedTuple, Sequence
 from torch.utils.benchmark import Timer
+from .broadcasting import einsum
 from .data import load_images
 from .matmul import matmul_broadcast, matmul_c, matmul_einsum, matmul_lists, matmul_numba, matmul_rows
 
@@ -60,6 +61,17 @@ for _name, _f in {"three loops, lists": matmul_lists, "two loops, rows": matmul_
         a, b = _digits()
         args = (a.tolist(), b.tolist()) if f is matmul_lists else (a, b)
         return lambda: f(*args), lambda: a @ b
+
+# %% ../nbs/C_benchmarks.ipynb #2aecc9a1
+@row("einsum ik,kj->ij, (64, 784)(784, 50): ours / PyTorch's", goal=2.)
+def _():
+    a, b = torch.randn(64, 784), torch.randn(784, 50)
+    return lambda: einsum("ik,kj->ij", a, b), lambda: torch.einsum("ik,kj->ij", a, b)
+
+@row("einsum bik,bkj->bij, 64×64×64×64: ours / PyTorch's", goal=2.)
+def _():
+    a, b = torch.randn(64, 64, 64), torch.randn(64, 64, 64)
+    return lambda: einsum("bik,bkj->bij", a, b), lambda: torch.einsum("bik,bkj->bij", a, b)
 
 # %% ../nbs/C_benchmarks.ipynb #6acdfc21
 class Result(NamedTuple):
