@@ -211,12 +211,12 @@ def _contract(a: Tensor, la: list, b: Tensor, lb: list, keep: set) -> tuple[Tens
     c = a @ b # (batch, own_a, summed) @ (batch, summed, own_b) -> (batch, own_a, own_b)
     return c.reshape(c.shape[:n] + own_a + own_b), batch + only_a + only_b
 
-# %% ../nbs/02_broadcasting.ipynb #ecd52cfb
+# %% ../nbs/02_broadcasting.ipynb #c484eff5
 def einsum(
     equation: str,     # letters of each operand's axes, comma between operands, then `->` and the letters of the output
     *operands: Tensor, # as many as the equation has terms, of one type
 ) -> Tensor:           # with an axis for each letter of the output
-    """The Einstein sum, as [`torch.einsum`](https://docs.pytorch.org/docs/stable/generated/torch.einsum.html): multiply where letters agree, sum over those missing in the output.
+    """The Einstein sum, as [torch.einsum](https://docs.pytorch.org/docs/stable/generated/torch.einsum.html): multiply where letters agree, sum over those missing in the output.
 
     With no `->`, the output has every letter that occurs once, in alphabetical order. `...` stands for any axes, aligned at the right. A letter repeated on one operand takes
     its diagonal. Operands are contracted two at a time from the left, each time by one matrix product. `ValueError` for an equation that is not one, or sizes that disagree."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 NBS, EXECUTED = ROOT/"nbs", ROOT/"_build"/"executed"
-CHECK = re.compile(r"^\s*(?:assert\b|(?:test_\w+|check|gradcheck)\(|with expect_fail\()", re.M)
+CHECK = re.compile(r"(?:^|:)\s*(?:assert\b|(?:test_\w+|check|gradcheck)\(|with expect_fail\()", re.M)
 
 def notebooks() -> list[Path]:
     "Every notebook of the course in reading order: the index, the chapters, the appendices, then what checks the exercises."
