@@ -4,7 +4,7 @@ from collections import Counter
 from pathlib import Path
 import pytest, torch
 from bank import answers
-from course_lib.exercises import check, exercises, hint, is_stub, judge, progress, solution
+from course_lib.exercises import check, difference, exercises, hint, is_stub, judge, progress, solution
 
 ROOT = Path(__file__).resolve().parent.parent
 KNOWN = {k: ex for k, ex in exercises().items() if ex.answer.__module__.startswith("course_lib.checks")}
@@ -58,14 +58,19 @@ def test_oracle_and_solution_are_two(name):
 
 @pytest.mark.parametrize("name", KNOWN)
 def test_nearly_right(name):
-    "A last digit too many, another element type, one element less."
+    "One too much, another element type, an axis too many."
     ex = KNOWN[name]
     def nearly(o, how):
         if isinstance(o, (list, tuple)): return type(o)(nearly(p, how) for p in o)
         return how(o)
     def more(o): return o + 1 if not isinstance(o, bytes) else o + b"\0"
     def typed(o): return o.to(torch.complex64) if isinstance(o, torch.Tensor) else str(o)
-    for how in (more, typed): assert judge(ex, lambda *a: nearly(ex.answer(*a), how)).verdict == "not yet"
+    def nested(o): return o[None] if isinstance(o, torch.Tensor) else [o]
+    for how in (more, typed, nested): assert judge(ex, lambda *a: nearly(ex.answer(*a), how)).verdict == "not yet"
+
+@pytest.mark.parametrize("got, want", [([1, 2, 3], [1, 2]), ([1], [1, 2]), ([[]], [[1]]), (torch.ones(2, 1), torch.ones(2)), (torch.ones(1), torch.ones(2)), (torch.ones(2), 1), (float("nan"), 0.), (0., float("nan")),
+                                       (torch.tensor([float("nan"), 1.]), torch.tensor([0., 1.])), (float("inf"), 1e300), ("a", b"a"), (1e-3, 0.), (True, "True"), (None, 0), ([1, 2], torch.tensor([1, 2])), (True, 1)])
+def test_differences(got, want): assert difference(got, want)
 
 # What a reader may hand in
 
@@ -95,9 +100,10 @@ def relu_like(body, **more):
 
 @pytest.mark.parametrize("body", ["    while True: pass", "    while True:\n        try: 1/0\n        except Exception: pass", "    return my_relu(xs)", "    import time\n    while True: time.sleep(0.05)"])
 @pytest.mark.parametrize("elsewhere", [False, True], ids=["main thread", "another thread"])
-def test_endless(body, elsewhere):
+def test_endless(body, elsewhere, monkeypatch):
     "An endless loop is stopped, whichever thread `check` is called in."
-    f, said, before = relu_like(body), [], threading.active_count()
+    f, said, before, shouts = relu_like(body), [], threading.active_count(), []
+    monkeypatch.setattr(threading, "excepthook", shouts.append)
     f.__globals__["my_relu"] = f
     start = time.monotonic()
     if elsewhere:
@@ -107,7 +113,7 @@ def test_endless(body, elsewhere):
     else: said.append(check(f, seconds=0.5))
     assert time.monotonic() - start < 5 and said[0].verdict == "not yet"
     assert mistake(said[0]) == "it does not end" or "RecursionError" in dict(said[0].rows)["got"]
-    assert threading.active_count() <= before, "the loop still runs"
+    assert threading.active_count() <= before and not shouts, "the loop still runs, or its thread ended with a traceback"
 
 def test_loop_that_catches_everything():
     "It cannot be stopped, but `check` comes back and says what to do."
@@ -252,7 +258,6 @@ def test_statements_hold(chapter):
     text = "\n".join(o for kind, o in cells(chapter) if kind == "markdown")
     found = re.findall(r"^    ((\w+)\(.*)   →   (.*)$", text, re.M)
     assert len(found) >= 3
-    from course_lib.exercises import difference
     for call, name, value in found:
         space = dict(torch=torch, tensor=torch.tensor)
         for f in (KNOWN[name].answer, KNOWN[name].oracle):

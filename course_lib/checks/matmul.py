@@ -199,7 +199,7 @@ def _(x, w, b): return F.relu(x @ w.t() + b).t()
 @dense.mistake("float64 comes back as float32", "Who asked for another element type than that of x?")
 def _(x, w, b): return F.relu(x.float() @ w.float().t() + b.float())
 
-# %% ../../nbs/checks/01_matmul.ipynb #67f592ad
+# %% ../../nbs/checks/01_matmul.ipynb #f01cba68
 @Exercise(
     chapter="01_matmul",
     oracle=lambda a, b: torch.einsum("ik,kj->ij", a, b),
@@ -217,12 +217,12 @@ def _(x, w, b): return F.relu(x.float() @ w.float().t() + b.float())
         "large numbers": lambda: (torch.full((1, 3), 1e6), tensor([[1e6], [1.], [-1e6]])),
     },
     hints=["Column k of a and row k of b: one holds a number for every row of the result, the other one for every column. What do all their products fill?",
-           "Start from zeros of shape (n, m) and of the right element type. `a[:, k, None]*b[k]` is (n, m); add it up over k."],
+           "Start from zeros of shape (i, j) and of the right element type. `a[:, k, None]*b[k]` is (i, j); add it up over k."],
 )
 def matmul_outer(
-    a: Tensor, # (n, k)
-    b: Tensor, # (k, m), of the same element type
-) -> Tensor:   # (n, m)
+    a: Tensor, # (i, k)
+    b: Tensor, # (k, j), of the same element type
+) -> Tensor:   # (i, j)
     "The matrix product as a sum of k outer products, with one loop."
     out = torch.zeros(a.shape[0], b.shape[1], dtype=a.dtype)
     for k in range(a.shape[1]): out += a[:, k, None]*b[k]
