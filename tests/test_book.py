@@ -28,6 +28,7 @@ EXAMINE = r"""() => {
   const ground = o => { const c = o ? number(getComputedStyle(o).backgroundColor) : [255, 255, 255, 1]; return c[3] === 1 ? c : over(c, ground(o.parentElement)); };
   const light = c => { const [r, g, b] = c.map(v => (v /= 255) <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4); return .2126 * r + .7152 * g + .0722 * b; };
   const contrast = (a, b) => { const [x, y] = [light(a), light(b)].sort((p, q) => q - p); return (x + .05) / (y + .05); };
+  const scrolls = o => o && (/auto|scroll/.test(getComputedStyle(o).overflowX) && o.scrollWidth > o.clientWidth && o.tagName !== 'MAIN' || scrolls(o.parentElement));
   const faint = new Set(), walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   let texts = 0;
   for (let n; n = walk.nextNode();) {
@@ -39,7 +40,8 @@ EXAMINE = r"""() => {
   }
   return {
     texts, faint: [...faint],
-    sideways: document.documentElement.scrollWidth > innerWidth ? [`${document.documentElement.scrollWidth} px`] : [],
+    sideways: (document.documentElement.scrollWidth > innerWidth ? [`${document.documentElement.scrollWidth} px`] : []).concat(
+      all('main *', o => seen(o) && o.getBoundingClientRect().right > innerWidth + 1 && !o.closest('mjx-assistive-mml, .visually-hidden') && !scrolls(o))),   // or is cut off there
     alt: all('article img', o => !o.alt.trim() || /\.(png|svg|jpe?g|gif)$/i.test(o.alt) || o.alt === o.getAttribute('src'))
       .concat(all('article .output svg', o => !o.closest('mjx-container, [aria-hidden=true], button') && !o.getAttribute('aria-label') && !o.querySelector('title'))),
     broken: all('img', o => seen(o) && o.complete && !o.naturalWidth),
