@@ -15,12 +15,12 @@ from .broadcasting import einsum
 from .data import load_images
 from .matmul import matmul_broadcast, matmul_c, matmul_einsum, matmul_lists, matmul_numba, matmul_rows
 
-# %% ../nbs/C_benchmarks.ipynb #77b13a48
+# %% ../nbs/C_benchmarks.ipynb #09dbe708
 class Row(NamedTuple):
     "One line of the benchmark table, before it is measured."
     name: str
     make: Callable[[], tuple[Callable, Callable | None]] # gives (ours, reference), or (ours, None)
-    goal: float | None                                   # ours/reference at most, or seconds where there is no reference
+    goal: float | None # ours/reference at most, or seconds where there is no reference
 
 ROWS: list[Row] = []
 
@@ -28,9 +28,12 @@ def row(
     name: str,                 # what is timed, with its sizes, and what it is compared with
     goal: float | None = None, # the ratio, or without a reference the seconds, to stay under on one thread
 ) -> Callable:
-    "Decorator: add a row to the table. The function returns (ours, reference), each ready to be called, or (ours, None)."
+    """Decorator: add a row to the table.
+
+    The function returns (ours, reference), each ready to be called, or (ours, None)."""
     def add(make: Callable) -> Callable:
-        if any(o.name == name for o in ROWS): raise ValueError(f"there is a row {name!r} already: choose another name")
+        if any(o.name == name for o in ROWS):
+            raise ValueError(f"there is a row {name!r} already: choose another name")
         ROWS.append(Row(name, make, goal))
         return make
     return add
@@ -51,11 +54,14 @@ def _():
     a, b = _square()
     return lambda: matmul_numba(a, b), lambda: a @ b
 
-# %% ../nbs/C_benchmarks.ipynb #848cb4b5
+# %% ../nbs/C_benchmarks.ipynb #4ff28bf1
 def _digits() -> tuple[torch.Tensor, torch.Tensor]: return torch.rand(5, 784), torch.randn(784, 10)
 
-for _name, _f in {"three loops, lists": matmul_lists, "two loops, rows": matmul_rows, "one loop, broadcasting": matmul_broadcast,
-                  "tuned Numba": matmul_numba, "register tile in C": matmul_c, "einsum": matmul_einsum}.items():
+_rungs = {"three loops, lists": matmul_lists, "two loops, rows": matmul_rows,
+          "one loop, broadcasting": matmul_broadcast, "tuned Numba": matmul_numba,
+          "register tile in C": matmul_c, "einsum": matmul_einsum}
+
+for _name, _f in _rungs.items():
     @row(f"(5, 784)(784, 10): {_name} / PyTorch @")
     def _(f=_f):
         a, b = _digits()
@@ -73,7 +79,7 @@ def _():
     a, b = torch.randn(64, 64, 64), torch.randn(64, 64, 64)
     return lambda: einsum("bik,bkj->bij", a, b), lambda: torch.einsum("bik,bkj->bij", a, b)
 
-# %% ../nbs/C_benchmarks.ipynb #6acdfc21
+# %% ../nbs/C_benchmarks.ipynb #0496369a
 class Result(NamedTuple):
     "One line of the benchmark table."
     name: str
@@ -96,15 +102,16 @@ def measure(
     timers = [Timer("f()", globals={"f": o}, num_threads=threads) for o in fs]
     once = [o.timeit(1).median for o in timers]
     calls = [max(1, int(0.003/o)) for o in once]
-    n = max(3, min(101, int(budget/sum(o*(c + 2) for o, c in zip(once, calls))))) # each timing is preceded by two calls that do not count
+    pair = sum(o*(c + 2) for o, c in zip(once, calls)) # two calls that do not count precede each timing
+    n = max(3, min(101, int(budget/pair)))
     times = np.array([[o.timeit(c).median for o, c in zip(timers, calls)] for _ in range(n)])
     ratios = times[:, 0]/times[:, 1] if len(fs) == 2 else times[:, 0]
     low, ratio, high = map(float, np.quantile(ratios, [0.25, 0.5, 0.75]))
     goal = row.goal if threads == 1 else None
-    seconds = np.median(times, 0).tolist()
-    return Result(row.name, threads, seconds[0], seconds[1] if len(fs) == 2 else None, ratio, low, high, goal, None if goal is None else ratio <= goal)
+    ours, reference = (*np.median(times, 0).tolist(), None)[:2]
+    return Result(row.name, threads, ours, reference, ratio, low, high, goal, None if goal is None else ratio <= goal)
 
-# %% ../nbs/C_benchmarks.ipynb #135f9e63
+# %% ../nbs/C_benchmarks.ipynb #9eac66a6
 class Results(list):
     "A list of `Result`s that shows itself as a table."
     def __repr__(self) -> str:
@@ -112,8 +119,9 @@ class Results(list):
         rows = [f"{'':{width}}{'threads':>7}{'time':>12}{'ratio':>10}{'middle half':>16}{'goal':>7}  holds"]
         for o in self:
             unit = "" if o.reference is not None else " s"
-            rows.append(f"{o.name:{width}}{o.threads:>7}{o.seconds*1e3:>9.3g} ms{o.ratio:>8.3g}{unit:2}{f'{o.low:.3g} – {o.high:.3g}':>16}"
-                        f"{'' if o.goal is None else f'{o.goal:g}{unit}':>7}  {'' if o.holds is None else 'yes' if o.holds else 'NO'}")
+            spread, goal = f"{o.low:.3g} – {o.high:.3g}", "" if o.goal is None else f"{o.goal:g}{unit}"
+            holds = "" if o.holds is None else "yes" if o.holds else "NO"
+            rows.append(f"{o.name:{width}}{o.threads:>7}{o.seconds*1e3:>9.3g} ms{o.ratio:>8.3g}{unit:2}{spread:>16}{goal:>7}  {holds}")
         return "\n".join(rows)
 
 # %% ../nbs/C_benchmarks.ipynb #545bdc1d
@@ -132,7 +140,7 @@ def benchmark(
         except (ImportError, RuntimeError) as e: print(f"{o.name} is left out: {e}")
     return results
 
-# %% ../nbs/C_benchmarks.ipynb #c003c0a1
+# %% ../nbs/C_benchmarks.ipynb #be7db6c2
 def plot_results(
     results: Sequence[Result], # as `benchmark` returns them; those without a reference are not drawn
 ): # -> matplotlib Figure
@@ -143,7 +151,8 @@ def plot_results(
     fig, ax = plt.subplots(figsize=(9, 0.32*len(shown) + 1.4), layout="constrained")
     names = [f"{o.name}, {o.threads} thread{'s'[:o.threads != 1]}" for o in shown]
     ratio, low, high = (np.array([getattr(o, k) for o in shown]) for k in ("ratio", "low", "high"))
-    ax.errorbar(ratio, names, xerr=[ratio - low, high - ratio], fmt="o", color="#0072B2", capsize=3, label="ratio, and the middle half")
+    ax.errorbar(ratio, names, xerr=[ratio - low, high - ratio], fmt="o", color="#0072B2", capsize=3,
+                label="ratio, and the middle half")
     goals = [(o.goal, k) for o, k in zip(shown, names) if o.goal is not None]
     if goals: ax.plot(*zip(*goals), "|", color="#D55E00", ms=16, mew=3, label="goal: stay left of it")
     ax.axvline(1, color="black", lw=1, ls="--")
@@ -153,7 +162,7 @@ def plot_results(
     fig.legend(loc="outside upper right", ncols=2, frameon=False, fontsize=8)
     return fig
 
-# %% ../nbs/C_benchmarks.ipynb #893ef848
+# %% ../nbs/C_benchmarks.ipynb #1521a7aa
 def save_results(
     results: Sequence[Result], # as `benchmark` returns them
     path: str | os.PathLike,   # the JSON file to write
@@ -162,8 +171,10 @@ def save_results(
     from datetime import datetime, timezone
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    about = dict(date=datetime.now(timezone.utc).isoformat(timespec="seconds"), python=platform.python_version(), torch=torch.__version__,
-                 numpy=np.__version__, machine=platform.machine(), system=platform.system(), cores=os.cpu_count())
+    about = dict(date=datetime.now(timezone.utc).isoformat(timespec="seconds"), python=platform.python_version(),
+                 torch=torch.__version__, numpy=np.__version__, machine=platform.machine(),
+                 system=platform.system(), cores=os.cpu_count())
     part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(dict(about=about, results=[o._asdict() for o in results]), indent=1) + "\n", encoding="utf-8")
+    everything = dict(about=about, results=[o._asdict() for o in results])
+    part.write_text(json.dumps(everything, indent=1) + "\n", encoding="utf-8")
     os.replace(part, path)

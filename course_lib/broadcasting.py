@@ -12,21 +12,24 @@ from functools import lru_cache
 from math import prod
 from torch import Tensor
 
-# %% ../nbs/02_broadcasting.ipynb #828ae6a8
+# %% ../nbs/02_broadcasting.ipynb #9e7384f4
 def _as_shape(shape) -> tuple[int, ...]:
     "`shape` as a tuple of sizes; a tensor stands for its shape, and one number for a shape of one axis."
     if isinstance(shape, (Tensor, np.ndarray)): return tuple(shape.shape)
     if isinstance(shape, int): shape = (shape,)
-    if isinstance(shape, str) or not hasattr(shape, "__iter__"): raise TypeError(f"expected a shape, a tuple of sizes, got {shape!r}")
+    if isinstance(shape, str) or not hasattr(shape, "__iter__"):
+        raise TypeError(f"expected a shape, a tuple of sizes, got {shape!r}")
     shape = tuple(shape)
     for o in shape:
-        if isinstance(o, bool) or not hasattr(o, "__index__"): raise TypeError(f"expected whole numbers as sizes, got {o!r} in {shape}")
+        if isinstance(o, bool) or not hasattr(o, "__index__"):
+            raise TypeError(f"expected whole numbers as sizes, got {o!r} in {shape}")
         if o < 0: raise ValueError(f"expected sizes of 0 or more, got {o} in {shape}")
     return tuple(int(o) for o in shape)
 
-# %% ../nbs/02_broadcasting.ipynb #7ab5e0fe
+# %% ../nbs/02_broadcasting.ipynb #4223540a
 def _columns(shapes: tuple[tuple[int, ...], ...]) -> list[tuple[int, ...]]:
-    "The sizes that meet on each axis, from the first axis of the result to its last; a missing axis counts as 1."
+    """The sizes that meet on each axis, from the first axis of the result to its last; a missing axis
+    counts as 1."""
     n = max(map(len, shapes))
     return list(zip(*[(1,)*(n - len(o)) + o for o in shapes]))
 
@@ -35,46 +38,59 @@ def _met(sizes: tuple[int, ...]) -> int | None:
     found = {o for o in sizes if o != 1} or {1}
     return found.pop() if len(found) == 1 else None
 
-# %% ../nbs/02_broadcasting.ipynb #0a12fb87
+# %% ../nbs/02_broadcasting.ipynb #ea294e81
 def broadcast_shapes(
     *shapes: tuple[int, ...], # at least one; a tensor may stand for its shape
 ) -> tuple[int, ...]:         # the shape of the result
-    "The shape that tensors of these `shapes` have together. `ValueError` where two sizes clash, as [PyTorch](https://docs.pytorch.org/docs/stable/notes/broadcasting.html) and NumPy have it."
+    """The shape that tensors of these `shapes` have together.
+
+    `ValueError` where two sizes clash, as
+    [PyTorch](https://docs.pytorch.org/docs/stable/notes/broadcasting.html) and NumPy have it."""
     if not shapes: raise ValueError("expected at least one shape, got none")
     shapes = tuple(map(_as_shape, shapes))
     columns = _columns(shapes)
     for axis, sizes in enumerate(columns, -len(columns)):
         if _met(sizes) is None:
             a, b = sorted({o for o in sizes if o != 1}, key=sizes.index)[:2]
-            raise ValueError(f"shapes {', '.join(map(str, shapes))} do not broadcast: axis {axis} has sizes {a} and {b}, which differ, and neither is 1")
+            raise ValueError(f"shapes {', '.join(map(str, shapes))} do not broadcast: axis {axis} has "
+                             f"sizes {a} and {b}, which differ, and neither is 1")
     return tuple(map(_met, columns))
 
-# %% ../nbs/02_broadcasting.ipynb #2aaf2805
+# %% ../nbs/02_broadcasting.ipynb #db97a2b7
 def broadcast_to(
     t: Tensor,              # any shape that broadcasts to `shape`
     shape: tuple[int, ...], # the shape to stretch to; -1 keeps a size
 ) -> Tensor:                # of shape `shape`; a view: it shares the storage of t
-    "`t` stretched to `shape` without copying, as `torch.broadcast_to`. `ValueError` if it does not stretch so. Do not write into it: places are shared."
-    if not isinstance(t, Tensor): raise TypeError(f"expected a tensor, got {type(t).__name__}: convert with torch.tensor(...)")
+    """`t` stretched to `shape` without copying, as `torch.broadcast_to`.
+
+    `ValueError` if it does not stretch so. Do not write into it: places are shared."""
+    if not isinstance(t, Tensor):
+        raise TypeError(f"expected a tensor, got {type(t).__name__}: convert with torch.tensor(...)")
     shape = (shape,) if isinstance(shape, int) else tuple(shape)
     new = len(shape) - t.ndim
-    if new < 0: raise ValueError(f"cannot stretch shape {tuple(t.shape)} to {shape}: it has {t.ndim} axes, more than the {len(shape)} of the target")
+    if new < 0:
+        raise ValueError(f"cannot stretch shape {tuple(t.shape)} to {shape}: it has {t.ndim} axes, "
+                         f"more than the {len(shape)} of the target")
     sizes = [t.shape[i - new] if o == -1 and i >= new else o for i, o in enumerate(shape)]
     for i, (have, want) in enumerate(zip(t.shape, _as_shape(sizes)[new:]), -t.ndim):
-        if have not in (1, want): raise ValueError(f"cannot stretch shape {tuple(t.shape)} to {shape}: axis {i} has size {have}, and only a size of 1 stretches to {want}")
+        if have not in (1, want):
+            raise ValueError(f"cannot stretch shape {tuple(t.shape)} to {shape}: axis {i} has size "
+                             f"{have}, and only a size of 1 stretches to {want}")
     strides = [0]*new + [s if have == want else 0 for s, have, want in zip(t.stride(), t.shape, sizes[new:])]
     return t.as_strided(sizes, strides, t.storage_offset())
 
-# %% ../nbs/02_broadcasting.ipynb #911fdfab
+# %% ../nbs/02_broadcasting.ipynb #ad918967
 class BroadcastTable:
-    "Shapes aligned at the right, with what is stretched and what clashes; shows itself as text or as an HTML table."
+    """Shapes aligned at the right, with what is stretched and what clashes; shows itself as text or as
+    an HTML table."""
     def __init__(self, shapes: tuple[tuple[int, ...], ...]):
         self.shapes, self.columns = shapes, _columns(shapes) if shapes else []
         self.result = [_met(o) for o in self.columns]
         self.fits = None not in self.result
 
     def cells(self) -> list[list[str]]:
-        "A row of words for each shape: its sizes, `1→4` where one is stretched, `·→4` where an axis is missing."
+        """A row of words for each shape: its sizes, `1→4` where one is stretched, `·→4` where an axis
+        is missing."""
         n, rows = len(self.columns), []
         for shape in self.shapes:
             padded = (None,)*(n - len(shape)) + shape
@@ -95,54 +111,67 @@ class BroadcastTable:
     def _rows(self) -> list[list[str]]:
         "The whole table: a line for each shape, then the result, each beginning with its label."
         labels = [str(o) for o in self.shapes]
-        return [[k, *o] for k, o in zip(labels, self.cells())] + [["result", *("✗" if o is None else str(o) for o in self.result)]]
+        result = ["result", *("✗" if o is None else str(o) for o in self.result)]
+        return [[k, *o] for k, o in zip(labels, self.cells())] + [result]
 
     def __repr__(self) -> str:
         rows = self._rows()
         wide = [max(map(len, o)) for o in zip(*rows)]
-        return "\n".join(["   ".join([o[0].ljust(wide[0]), *(c.rjust(w) for c, w in zip(o[1:], wide[1:]))]) for o in rows] + [self.reason()])
+        lines = ["   ".join([o[0].ljust(wide[0]), *(c.rjust(w) for c, w in zip(o[1:], wide[1:]))]) for o in rows]
+        return "\n".join([*lines, self.reason()])
 
     def _repr_html_(self) -> str:
         def cell(tag: str, text: str, clash: bool) -> str:
-            style = "text-align:right;padding:.2em .8em;" + ("font-weight:bold;border:2px solid currentColor" if clash else "font-style:italic" if "→" in text else "")
-            return f'<{tag} style="{style}">{html.escape(text)}</{tag}>'
-        rows = "".join("<tr>" + cell("th", o[0], False) + "".join(cell("td", c, r is None) for c, r in zip(o[1:], self.result)) + "</tr>" for o in self._rows())
-        return f"<table><caption style=\"caption-side:bottom;text-align:left\">{html.escape(self.reason())}</caption>{rows}</table>"
+            mark = "font-weight:bold;border:2px solid currentColor" if clash else "font-style:italic" if "→" in text else ""
+            return f'<{tag} style="text-align:right;padding:.2em .8em;{mark}">{html.escape(text)}</{tag}>'
+        rows = ""
+        for label, *sizes in self._rows():
+            sizes = "".join(cell("td", c, r is None) for c, r in zip(sizes, self.result))
+            rows += f"<tr>{cell('th', label, False)}{sizes}</tr>"
+        caption = f'<caption style="caption-side:bottom;text-align:left">{html.escape(self.reason())}</caption>'
+        return f"<table>{caption}{rows}</table>"
 
 def explain_broadcast(
     *shapes: tuple[int, ...], # shapes, or tensors that stand for theirs
 ) -> BroadcastTable:          # shows itself
-    "Show how shapes align, which axes are stretched, and where they clash. It never raises for shapes that clash."
+    """Show how shapes align, which axes are stretched, and where they clash.
+
+    It never raises for shapes that clash."""
     return BroadcastTable(tuple(map(_as_shape, shapes)))
 
-# %% ../nbs/02_broadcasting.ipynb #6da98835
+# %% ../nbs/02_broadcasting.ipynb #9308e29f
 def _letters(term: str, ndim: int, where: str) -> list:
     "The labels of one operand's axes: its letters, and -n … -1 for the n axes that `...` stands for."
     if not (found := re.fullmatch(r"([a-zA-Z]*)(\.\.\.)?([a-zA-Z]*)", term)):
         raise ValueError(f"einsum: expected letters and at most one '...' for {where}, got {term!r}")
     before, dots, after = found.groups()
     n = ndim - len(before) - len(after)
-    if n < 0 or (n and not dots): raise ValueError(f"einsum: {where} has {ndim} axes, but {term!r} names {len(before) + len(after)}")
+    if n < 0 or (n and not dots):
+        raise ValueError(f"einsum: {where} has {ndim} axes, but {term!r} names "
+                         f"{len(before) + len(after)}")
     return [*before, *range(-n, 0), *after]
 
-# %% ../nbs/02_broadcasting.ipynb #ebe264fd
+# %% ../nbs/02_broadcasting.ipynb #940406e4
 @lru_cache(1000)
 def _read(equation: str, ndims: tuple[int, ...]) -> tuple[list[list], list]:
     "The labels of each operand's axes and of the output's, for operands with `ndims` axes."
     left, arrow, right = equation.replace(" ", "").partition("->")
     terms = left.split(",")
-    if len(terms) != len(ndims): raise ValueError(f"einsum: {equation!r} has {len(terms)} terms for {len(ndims)} operands")
+    if len(terms) != len(ndims):
+        raise ValueError(f"einsum: {equation!r} has {len(terms)} terms for {len(ndims)} operands")
     labels = [_letters(o, n, f"operand {i}") for i, (o, n) in enumerate(zip(terms, ndims))]
     seen = [o for ls in labels for o in ls]
     dots = list(range(min([o for o in seen if isinstance(o, int)], default=0), 0))
     if not arrow: return labels, dots + sorted(o for o in seen if isinstance(o, str) and seen.count(o) == 1)
     out = _letters(right, len(right.replace("...", "")) + ("..." in right)*len(dots), "the output")
     for o in out:
-        if out.count(o) > 1: raise ValueError(f"einsum: the letter {o!r} stands more than once in the output {right!r}")
-        if o not in seen: raise ValueError(f"einsum: the output {right!r} has the letter {o!r}, which no operand has")
+        if out.count(o) > 1:
+            raise ValueError(f"einsum: the letter {o!r} stands more than once in the output {right!r}")
+        if o not in seen:
+            raise ValueError(f"einsum: the output {right!r} has the letter {o!r}, which no operand has")
     return labels, out
 
-# %% ../nbs/02_broadcasting.ipynb #fd7c1c84
+# %% ../nbs/02_broadcasting.ipynb #21e2eda6
 def _check_sizes(labels: list[list], operands: tuple[Tensor, ...]) -> None:
     "`ValueError` where a letter has two sizes; only between operands does a size of 1 stretch."
     size = {}
@@ -150,13 +179,18 @@ def _check_sizes(labels: list[list], operands: tuple[Tensor, ...]) -> None:
         own = {}
         for o, n in zip(ls, t.shape):
             name = f"the letter {o!r}" if isinstance(o, str) else f"axis {o} of '...'"
-            if own.setdefault(o, n) != n: raise ValueError(f"einsum: {name} is repeated on operand {i} with sizes {own[o]} and {n}")
+            if own.setdefault(o, n) != n:
+                raise ValueError(f"einsum: {name} is repeated on operand {i} with sizes {own[o]} and "
+                                 f"{n}")
             if size.get(o, 1) == 1: size[o] = n
-            elif n not in (1, size[o]): raise ValueError(f"einsum: {name} has sizes {size[o]} and {n}, which differ, and neither is 1")
+            elif n not in (1, size[o]):
+                raise ValueError(f"einsum: {name} has sizes {size[o]} and {n}, which differ, and "
+                                 "neither is 1")
 
-# %% ../nbs/02_broadcasting.ipynb #b051ec4a
+# %% ../nbs/02_broadcasting.ipynb #b92d3e4d
 def _arrange(t: Tensor, have: list, want: list) -> Tensor:
-    "`t` with its axes, labelled `have`, in the order `want`; a label that it has not becomes an axis of size 1."
+    """`t` with its axes, labelled `have`, in the order `want`; a label that it has not becomes an axis
+    of size 1."""
     order = [have.index(o) for o in want if o in have]
     if order != list(range(len(order))): t = t.permute(order)
     return t if len(order) == len(want) else t[tuple(slice(None) if o in have else None for o in want)]
@@ -182,9 +216,10 @@ def _contract_plainly(a: Tensor, la: list, b: Tensor, lb: list, keep: set) -> tu
     product = _arrange(a, la, order)*_arrange(b, lb, order)
     return _sum_out(product, order, keep, product.dtype)
 
-# %% ../nbs/02_broadcasting.ipynb #134a41a9
+# %% ../nbs/02_broadcasting.ipynb #17fa36cf
 def _einsum(equation: str, operands: tuple[Tensor, ...], contract) -> Tensor:
-    "The Einstein sum of `operands`, where `contract` takes two of them, their labels, and the labels to keep."
+    """The Einstein sum of `operands`, where `contract` takes two of them, their labels, and the labels
+    to keep."""
     labels, out = _read(equation, tuple(o.ndim for o in operands))
     _check_sizes(labels, operands)
     terms = [_diagonal(*o) for o in zip(operands, labels)]
@@ -194,32 +229,41 @@ def _einsum(equation: str, operands: tuple[Tensor, ...], contract) -> Tensor:
     t, ls = _sum_out(*terms[0], set(out))
     return _arrange(t, ls, out)
 
-# %% ../nbs/02_broadcasting.ipynb #86252b85
+# %% ../nbs/02_broadcasting.ipynb #06bfef70
 def _contract(a: Tensor, la: list, b: Tensor, lb: list, keep: set) -> tuple[Tensor, list]:
     "Multiply two operands and sum over the labels that are not in `keep`, by one matrix product."
     a, la = _sum_out(a, la, keep | set(lb), a.dtype)
     b, lb = _sum_out(b, lb, keep | set(la), b.dtype)
     batch, summed = [o for o in la if o in lb and o in keep], [o for o in la if o in lb and o not in keep]
     only_a, only_b = [o for o in la if o not in lb], [o for o in lb if o not in la]
-    if not summed or a.dtype == torch.bool: return _contract_plainly(a, la, b, lb, keep) # nothing to sum, or nothing that `@` takes
-    if a.dtype != b.dtype: raise TypeError(f"einsum: expected one type of number, got {a.dtype} and {b.dtype}: convert with .to({a.dtype})")
+    if not summed or a.dtype == torch.bool:
+        return _contract_plainly(a, la, b, lb, keep) # nothing to sum, or nothing that `@` takes
+    if a.dtype != b.dtype:
+        raise TypeError(f"einsum: expected one type of number, got {a.dtype} and {b.dtype}: convert "
+                        f"with .to({a.dtype})")
     a, b = _arrange(a, la, batch + only_a + summed), _arrange(b, lb, batch + summed + only_b)
     n, na, ns = len(batch), len(only_a), len(summed)
-    sums, own_a, own_b = broadcast_shapes(a.shape[n + na:], b.shape[n:n + ns]), a.shape[n:n + na], b.shape[n + ns:]
+    sums = broadcast_shapes(a.shape[n + na:], b.shape[n:n + ns]) # a summed axis of size 1 stretches
+    own_a, own_b = a.shape[n:n + na], b.shape[n + ns:]
     a = a.expand(*a.shape[:n + na], *sums).reshape(*a.shape[:n], prod(own_a), prod(sums))
     b = b.expand(*b.shape[:n], *sums, *own_b).reshape(*b.shape[:n], prod(sums), prod(own_b))
     c = a @ b # (batch, own_a, summed) @ (batch, summed, own_b) -> (batch, own_a, own_b)
     return c.reshape(c.shape[:n] + own_a + own_b), batch + only_a + only_b
 
-# %% ../nbs/02_broadcasting.ipynb #c484eff5
+# %% ../nbs/02_broadcasting.ipynb #8cf163af
 def einsum(
-    equation: str,     # letters of each operand's axes, comma between operands, then `->` and the letters of the output
+    equation: str,     # the letters of each operand, commas between, then `->` and those of the output
     *operands: Tensor, # as many as the equation has terms, of one type
 ) -> Tensor:           # with an axis for each letter of the output
-    """The Einstein sum, as [torch.einsum](https://docs.pytorch.org/docs/stable/generated/torch.einsum.html): multiply where letters agree, sum over those missing in the output.
+    """The Einstein sum: multiply where letters agree, sum over those missing in the output.
 
-    With no `->`, the output has every letter that occurs once, in alphabetical order. `...` stands for any axes, aligned at the right. A letter repeated on one operand takes
-    its diagonal. Operands are contracted two at a time from the left, each time by one matrix product. `ValueError` for an equation that is not one, or sizes that disagree."""
+    As [torch.einsum](https://docs.pytorch.org/docs/stable/generated/torch.einsum.html). With no `->`, the
+    output has every letter that occurs once, in alphabetical order. `...` stands for any axes, aligned at
+    the right. A letter repeated on one operand takes its diagonal. Operands are contracted two at a time
+    from the left, each time by one matrix product. `ValueError` for an equation that is not one, or sizes
+    that disagree; `TypeError` for mixed types of number."""
     for i, o in enumerate(operands):
-        if not isinstance(o, Tensor): raise TypeError(f"einsum: expected tensors, got {type(o).__name__} as operand {i}: convert with torch.tensor(...)")
+        if not isinstance(o, Tensor):
+            raise TypeError(f"einsum: expected tensors, got {type(o).__name__} as operand {i}: convert "
+                            "with torch.tensor(...)")
     return _einsum(equation, operands, _contract)

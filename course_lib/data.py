@@ -21,22 +21,30 @@ MNIST = Path(str(files("course_lib")))/"_mnist" # the four files that ship with 
 # %% ../nbs/00_data.ipynb #3a021a02
 _IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
-# %% ../nbs/00_data.ipynb #699009de
+# %% ../nbs/00_data.ipynb #9e6ea253
 def _read_header(f, name: str) -> tuple[np.dtype, tuple[int, ...]]:
     "Element type and shape, as the header of the open IDX file `f` claims them."
     head = f.read(4)
-    if len(head) < 4: raise ValueError(f"{name}: expected an IDX header of at least 8 bytes, got {len(head)}: the file is cut off")
-    if head[:2] != b"\0\0": raise ValueError(f"{name}: expected an IDX file, which starts with two zero bytes, got {head[:2].hex(' ')}: is it another kind of file?")
+    if len(head) < 4:
+        raise ValueError(f"{name}: expected an IDX header of at least 8 bytes, got {len(head)}: the "
+                         "file is cut off")
+    if head[:2] != b"\0\0":
+        raise ValueError(f"{name}: expected an IDX file, which starts with two zero bytes, got "
+                         f"{head[:2].hex(' ')}: is it another kind of file?")
     if head[2] not in _IDX_TYPES:
-        raise ValueError(f"{name}: expected an element type of {', '.join(f'{o:#04x}' for o in _IDX_TYPES)}, got {head[2]:#04x}")
+        raise ValueError(f"{name}: expected an element type of "
+                         f"{', '.join(f'{o:#04x}' for o in _IDX_TYPES)}, got {head[2]:#04x}")
     if not 1 <= head[3] <= 64: raise ValueError(f"{name}: expected 1 to 64 axes, got {head[3]}")
     sizes = f.read(4*head[3])
-    if len(sizes) < 4*head[3]: raise ValueError(f"{name}: expected the sizes of {head[3]} axes, {4*head[3]} bytes, got {len(sizes)}: the file is cut off")
+    if len(sizes) < 4*head[3]:
+        raise ValueError(f"{name}: expected the sizes of {head[3]} axes, {4*head[3]} bytes, got "
+                         f"{len(sizes)}: the file is cut off")
     return np.dtype(_IDX_TYPES[head[2]]), struct.unpack(f">{head[3]}I", sizes)
 
-# %% ../nbs/00_data.ipynb #0b359845
+# %% ../nbs/00_data.ipynb #4f75077e
 def _pieces(path: Path):
-    "First the element type and shape of the IDX file at `path`, then its data in arrays of at most 64 kB, each checked."
+    """First the element type and shape of the IDX file at `path`, then its data in arrays of at most 64
+    kB, each checked."""
     size = path.stat().st_size
     with open(path, "rb") as f: packed = f.read(2) == b"\x1f\x8b"
     try:
@@ -45,40 +53,49 @@ def _pieces(path: Path):
             n, got = prod(shape)*dtype.itemsize, 0
             what = f"{path.name}: expected {n:,} bytes of data, for shape {shape} of {dtype.name}"
             if n > size*(1032 if packed else 1):
-                raise ValueError(f"{what}, but a file of {size:,} bytes cannot hold them: it is cut off, or its header is damaged")
+                raise ValueError(f"{what}, but a file of {size:,} bytes cannot hold them: it is cut "
+                                 "off, or its header is damaged")
             yield dtype, shape
             while got < n:
                 piece = f.read(want := min(n - got, 1 << 16))
                 got += len(piece)
                 if len(piece) < want: raise ValueError(f"{what}, got {got:,}: the file is cut off")
                 yield np.frombuffer(piece, dtype)
-            if f.read(1): raise ValueError(f"{what}, but more follow: the file is padded, or its header is damaged")
+            if f.read(1):
+                raise ValueError(f"{what}, but more follow: the file is padded, or its header is "
+                                 "damaged")
     except (EOFError, zlib.error, gzip.BadGzipFile) as e:
-        raise ValueError(f"{path.name}: expected gzip data that is whole and matches its checksum, got damage ({e}): fetch the file again") from e
+        raise ValueError(f"{path.name}: expected gzip data that is whole and matches its checksum, got "
+                         f"damage ({e}): fetch the file again") from e
 
-# %% ../nbs/00_data.ipynb #12e6e58f
+# %% ../nbs/00_data.ipynb #79b6262e
 def _collect(pieces, dtype: type, shape: tuple[int, ...]) -> Tensor:
-    "The arrays `pieces`, each converted to `dtype`, as one tensor of shape `shape`; memory grows with what arrives."
+    """The arrays `pieces`, each converted to `dtype`, as one tensor of shape `shape`; memory grows with
+    what arrives."""
     body = bytearray()
     for o in pieces: body += o.astype(dtype).tobytes()
     return torch.from_numpy(np.frombuffer(body, dtype).reshape(shape))
 
-# %% ../nbs/00_data.ipynb #42e4a7a6
+# %% ../nbs/00_data.ipynb #b68288b6
 def read_idx(
     path: str | os.PathLike, # an IDX file, plain or packed with gzip
 ) -> Tensor: # shape (n, ...) and element type as the file's header says
-    "Read a file in the [IDX format](https://yann.lecun.org/exdb/mnist/). A `ValueError` names the file and what was expected of it."
+    """Read a file in the [IDX format](https://yann.lecun.org/exdb/mnist/).
+
+    A `ValueError` names the file and what was expected of it."""
     pieces = _pieces(Path(path))
     dtype, shape = next(pieces)
     return _collect(pieces, dtype.newbyteorder("="), shape)
 
-# %% ../nbs/00_data.ipynb #277e2297
+# %% ../nbs/00_data.ipynb #42c3fc80
 def _as_picture(x: Tensor) -> Tensor:
     "The image `x` as (h, w): from (h, w), (1, h, w) or a square that was laid flat."
     if x.ndim == 3 and x.shape[0] == 1: return x[0]
-    if x.ndim == 1 and (side := round(len(x)**0.5))**2 == len(x) > 0: return x.view(side, side) if x.is_contiguous() else x.reshape(side, side)
+    if x.ndim == 1 and (side := round(len(x)**0.5))**2 == len(x) > 0:
+        return x.view(side, side) if x.is_contiguous() else x.reshape(side, side)
     if x.ndim == 2: return x
-    raise ValueError(f"expected an image of shape (h, w), (1, h, w) or (h*h,), got {tuple(x.shape)}: choose one image, as in x[0]")
+    raise ValueError(f"expected an image of shape (h, w), (1, h, w) or (h*h,), got {tuple(x.shape)}: "
+                     "choose one image, as in x[0]")
 
 # %% ../nbs/00_data.ipynb #b1d9f002
 def show_image(
@@ -97,7 +114,7 @@ def show_image(
     ax.axis("off")
     return ax
 
-# %% ../nbs/00_data.ipynb #7fe8044a
+# %% ../nbs/00_data.ipynb #d58fb899
 def show_images(
     xs: Sequence[Tensor] | Tensor,        # images, each as `show_image` takes it: (n, h, w), (n, 784), or a list
     titles: Sequence[object] | None = None, # one for each image
@@ -105,22 +122,27 @@ def show_images(
     size: float = 0.8,                    # of one image, in inches
     **kwargs,                             # passed to `show_image`
 ): # -> matplotlib Figure
-    "Show images in rows of `ncols`, and return the figure. `ValueError` if there are none, or if titles are too few."
+    """Show images in rows of `ncols`, and return the figure.
+
+    `ValueError` if there are none, or if titles are too few."""
     import matplotlib.pyplot as plt
     n = len(xs)
     if n == 0: raise ValueError("expected at least one image, got none")
-    if titles is not None and len(titles) != n: raise ValueError(f"expected {n} titles, one for each image, got {len(titles)}")
+    if titles is not None and len(titles) != n:
+        raise ValueError(f"expected {n} titles, one for each image, got {len(titles)}")
     ncols = min(ncols, n)
     nrows = -(-n//ncols)
-    fig, axs = plt.subplots(nrows, ncols, squeeze=False, figsize=(ncols*size, nrows*size*(1.3 if titles is not None else 1.08)))
+    tall = size*(1.3 if titles is not None else 1.08)
+    fig, axs = plt.subplots(nrows, ncols, squeeze=False, figsize=(ncols*size, nrows*tall))
     for ax in axs.flat: ax.axis("off")
     for i, (x, ax) in enumerate(zip(xs, axs.flat)): show_image(x, "" if titles is None else titles[i], ax, **kwargs)
     fig.tight_layout(pad=0.2, h_pad=0.4)
     return fig
 
-# %% ../nbs/00_data.ipynb #a0735d68
+# %% ../nbs/00_data.ipynb #cfa5ad5a
 class Images(NamedTuple):
-    "A data set of labelled images, `d` = 784 pixels each: x float32 in [0, 1] of shape (n, 784), y int64 of shape (n,)."
+    """A data set of labelled images, `d` = 784 pixels each: x float32 in [0, 1] of shape (n, 784), y
+    int64 of shape (n,)."""
     x_train: Tensor
     y_train: Tensor
     x_valid: Tensor
@@ -128,9 +150,10 @@ class Images(NamedTuple):
     x_test: Tensor
     y_test: Tensor
 
-    def __repr__(self) -> str: return "Images(" + ", ".join(f"{k} {tuple(v.shape)}" for k, v in self._asdict().items()) + ")"
+    def __repr__(self) -> str:
+        return f"Images({', '.join(f'{k} {tuple(v.shape)}' for k, v in self._asdict().items())})"
 
-# %% ../nbs/00_data.ipynb #59a1617c
+# %% ../nbs/00_data.ipynb #b2fcf3a2
 class Source(NamedTuple):
     "Where the files of a data set are served, and the MD5 of each as served (packed)."
     url: str
@@ -141,21 +164,28 @@ _FILES = "train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3
 def _source(url: str, *md5: str) -> Source: return Source(url, dict(zip(_FILES, md5)))
 
 SOURCES = {
-    "fashion_mnist": _source("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/", "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
-        "25c81989df183df01b3e8a0aad5dffbe", "bef4ecab320f06d8554ea6380940ec79", "bb300cfdad3c16e7a12a480ee83cd310"),
-    "kmnist": _source("http://codh.rois.ac.jp/kmnist/dataset/kmnist/", "bdb82020997e1d708af4cf47b453dcf7",
-        "e144d726b3acfaa3e44228e80efcd344", "5c965bf0a639b31b8f53240b1b52f4d7", "7320c461ea6c1c855c0b718fb2a4b134"),
+    "fashion_mnist": _source(
+        "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+        "8d4fb7e6c68d591d4c3dfef9ec88bf0d", "25c81989df183df01b3e8a0aad5dffbe",
+        "bef4ecab320f06d8554ea6380940ec79", "bb300cfdad3c16e7a12a480ee83cd310"),
+    "kmnist": _source(
+        "http://codh.rois.ac.jp/kmnist/dataset/kmnist/",
+        "bdb82020997e1d708af4cf47b453dcf7", "e144d726b3acfaa3e44228e80efcd344",
+        "5c965bf0a639b31b8f53240b1b52f4d7", "7320c461ea6c1c855c0b718fb2a4b134"),
 }
 
-# %% ../nbs/00_data.ipynb #4f0509ea
+# %% ../nbs/00_data.ipynb #1250a05d
 def cache_dir() -> Path:
-    "The folder for what can be fetched or made again: `$COURSE_LIB_HOME`, or a cache folder of your user's. It is made if missing."
+    """The folder for what can be fetched or made again: `$COURSE_LIB_HOME`, or a cache folder of your
+    user's.
+
+    It is made if missing."""
     import pooch
     folder = Path(os.environ.get("COURSE_LIB_HOME") or pooch.os_cache("course_lib"))
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
-# %% ../nbs/00_data.ipynb #9f0b49e0
+# %% ../nbs/00_data.ipynb #5d112021
 def _download(name: str, folder: Path) -> None:
     "Make sure that the four files of the data set `name` are in `folder`, each with the right checksum."
     import pooch
@@ -163,36 +193,43 @@ def _download(name: str, folder: Path) -> None:
     fetch = pooch.HTTPDownloader(progressbar=True, timeout=30)
     for file, digest in md5.items():
         file += ".gz"
-        todo = (f"With no connection, use load_images('mnist'), which needs none; or fetch {url}{file} by other means (MD5 {digest}), "
-                f"put it into {folder}, and call this again.")
+        todo = (f"With no connection, use load_images('mnist'), which needs none; or fetch {url}{file} "
+                f"by other means (MD5 {digest}), put it into {folder}, and call this again.")
         try: pooch.retrieve(url + file, f"md5:{digest}", file, folder, downloader=fetch)
-        except OSError as e: raise ConnectionError(f"could not download {file} of {name}: {e}. Nothing half-written was kept. {todo}") from e
-        except ValueError as e: raise ValueError(f"{file} of {name} did not match its checksum and was thrown away. {todo}") from e
+        except OSError as e:
+            raise ConnectionError(f"could not download {file} of {name}: {e}. Nothing half-written was "
+                                  f"kept. {todo}") from e
+        except ValueError as e:
+            raise ValueError(f"{file} of {name} did not match its checksum and was thrown away. {todo}") from e
 
-# %% ../nbs/00_data.ipynb #8789186f
+# %% ../nbs/00_data.ipynb #0ad1d021
 def _pair(folder: Path, kind: str) -> tuple[Tensor, Tensor]:
     "Images as (n, d) float32 in [0, 1], and labels as (n,) int64, of the files called `kind` in `folder`."
     def find(file: str) -> Path:
         for o in (folder/f"{file}.gz", folder/file):
             if o.is_file(): return o
-        raise FileNotFoundError(f"expected {file}.gz or {file} in {folder}, found neither: leave out root to use the files' usual place")
+        raise FileNotFoundError(f"expected {file}.gz or {file} in {folder}, found neither: leave out "
+                                "root to use the files' usual place")
     y = read_idx(find(f"{kind}-labels-idx1-ubyte"))
     pieces = _pieces(find(f"{kind}-images-idx3-ubyte"))
     dtype, shape = next(pieces)
     if dtype != np.uint8 or y.dtype != torch.uint8 or len(shape) != 3 or y.shape != shape[:1]:
-        raise ValueError(f"{folder.name}: expected {kind} images (n, h, w) and labels (n,) as bytes, got {shape} {dtype.name} and {tuple(y.shape)} {y.dtype}")
+        raise ValueError(f"{folder.name}: expected {kind} images (n, h, w) and labels (n,) as bytes, "
+                         f"got {shape} {dtype.name} and {tuple(y.shape)} {y.dtype}")
     return _collect((o/np.float32(255) for o in pieces), np.float32, shape).flatten(1), y.long()
 
-# %% ../nbs/00_data.ipynb #36f6c3dd
+# %% ../nbs/00_data.ipynb #6c2027bd
 def load_images(
-    name: str = "mnist",                   # "mnist" ships with the library; the others in `SOURCES` are downloaded once
-    root: str | os.PathLike | None = None, # the folder of the four files, if not the package (mnist) or your cache (the others)
-) -> Images:                               # x (n, 784) float32 in [0, 1], y (n,) int64: 50,000 train, 10,000 valid, 10,000 test
+    name: str = "mnist",                   # ships with the library; others in `SOURCES` are downloaded once
+    root: str | os.PathLike | None = None, # the four files' folder, if not the package or your cache
+) -> Images: # x (n, 784) float32 in [0, 1], y (n,) int64: 50,000 train, 10,000 valid, 10,000 test
     """Load a data set of labelled images.
 
-    A wrong name is a `ValueError`, as is a damaged file. A download that fails is a `ConnectionError`; it leaves nothing half-written.
-    The cache is `cache_dir()`."""
-    if name != "mnist" and name not in SOURCES: raise ValueError(f"there is no data set {name!r}: choose one of {', '.join(['mnist', *SOURCES])}")
+    A wrong name is a `ValueError`, as is a damaged file. A download that fails is a `ConnectionError`;
+    it leaves nothing half-written. The cache is `cache_dir()`."""
+    if name != "mnist" and name not in SOURCES:
+        raise ValueError(f"there is no data set {name!r}: choose one of "
+                         f"{', '.join(['mnist', *SOURCES])}")
     if root is not None: folder = Path(root)
     elif name == "mnist": folder = MNIST
     else: folder = cache_dir()/name
@@ -201,21 +238,28 @@ def load_images(
     n = len(x) - len(x)//6 # five parts of six: 50,000 of 60,000
     return Images(x[:n], y[:n], x[n:], y[n:], *_pair(folder, "t10k"))
 
-# %% ../nbs/00_data.ipynb #a99f2257
+# %% ../nbs/00_data.ipynb #d32fbc45
 def stats(
     x: Tensor, # floating point, any shape with at least two elements
 ) -> tuple[Tensor, Tensor]: # mean and standard deviation of all elements, two tensors of shape ()
-    "Mean and (unbiased) standard deviation of `x`. `TypeError` for integers, `ValueError` for fewer than two elements."
-    if not x.is_floating_point(): raise TypeError(f"expected floating-point numbers, got {x.dtype}: convert with x.float()")
-    if x.numel() < 2: raise ValueError(f"expected at least 2 elements, got {x.numel()} in shape {tuple(x.shape)}: one number has no spread")
+    """Mean and (unbiased) standard deviation of `x`.
+
+    `TypeError` for integers, `ValueError` for fewer than two elements."""
+    if not x.is_floating_point():
+        raise TypeError(f"expected floating-point numbers, got {x.dtype}: convert with x.float()")
+    if x.numel() < 2:
+        raise ValueError(f"expected at least 2 elements, got {x.numel()} in shape {tuple(x.shape)}: "
+                         "one number has no spread")
     return x.mean(), x.std()
 
-# %% ../nbs/00_data.ipynb #bd0e89db
+# %% ../nbs/00_data.ipynb #67c916ba
 def normalize(
     x: Tensor,            # any shape (..., d)
     mean: Tensor | float, # what becomes 0; a number, or a tensor that broadcasts against x
     std: Tensor | float,  # what becomes 1, likewise
 ) -> Tensor:              # the shape of x
     "`(x - mean)/std`. Use the training set's `stats` for every set. `ValueError` if a `std` is not positive."
-    if not (torch.as_tensor(std) > 0).all(): raise ValueError(f"expected a std above 0, got {std}: x is constant, and leaving it out loses nothing")
+    if not (torch.as_tensor(std) > 0).all():
+        raise ValueError(f"expected a std above 0, got {std}: x is constant, and leaving it out loses "
+                         "nothing")
     return (x - mean)/std

@@ -14,32 +14,38 @@ from typing import Callable, NamedTuple, Sequence
 from torch import Tensor
 from .data import cache_dir
 
-# %% ../nbs/01_matmul.ipynb #60731434
+# %% ../nbs/01_matmul.ipynb #433a85fa
 def neuron(
     x: Sequence[float] | Tensor, # inputs (k,)
     w: Sequence[float] | Tensor, # weights (k,)
     b: float | Tensor,           # bias, one number
 ) -> float | Tensor:             # relu(w·x + b): a number for lists, a tensor of shape () for tensors
     "One neuron. `ValueError` if `x` and `w` differ in length."
-    if len(x) != len(w): raise ValueError(f"expected one weight for each input, got {len(w)} weights for {len(x)} inputs")
-    if isinstance(x, Tensor) or isinstance(w, Tensor): return ((torch.as_tensor(x)*torch.as_tensor(w)).sum() + b).relu()
+    if len(x) != len(w):
+        raise ValueError(f"expected one weight for each input, got {len(w)} weights for {len(x)} inputs")
+    if isinstance(x, Tensor) or isinstance(w, Tensor):
+        return ((torch.as_tensor(x)*torch.as_tensor(w)).sum() + b).relu()
     return max(sum(o*p for o, p in zip(x, w)) + b, 0.)
 
-# %% ../nbs/01_matmul.ipynb #60583ed8
+# %% ../nbs/01_matmul.ipynb #07675508
 def _disagree(a: tuple[int, ...], b: tuple[int, ...]) -> str:
     "What is wrong with shapes whose inner sizes differ."
-    return (f"cannot multiply {tuple(a)} by {tuple(b)}: the inner sizes {a[-1]} and {b[-2 if len(b) > 1 else -1]} must be equal; "
-            "is one of them to be transposed, as in b.t()?")
+    return (f"cannot multiply {tuple(a)} by {tuple(b)}: the inner sizes {a[-1]} and {b[-2:][0]} must be "
+            "equal; is one of them to be transposed, as in b.t()?")
 
-# %% ../nbs/01_matmul.ipynb #e1250de5
+# %% ../nbs/01_matmul.ipynb #e8c654ae
 def matmul_lists(
     a: list[list[float]], # (i, k), a list of rows
     b: list[list[float]], # (k, j)
 ) -> list[list[float]]:   # (i, j)
-    "Matrix product of lists of rows, in plain Python. `ValueError` if rows differ in length or the inner sizes differ."
+    """Matrix product of lists of rows, in plain Python.
+
+    `ValueError` if rows differ in length or the inner sizes differ."""
     shapes = []
     for name, rows in (("a", a), ("b", b)):
-        if len({len(row) for row in rows}) > 1: raise ValueError(f"expected rows of one length, got {name} with rows of {[len(row) for row in rows]}")
+        if len({len(row) for row in rows}) > 1:
+            raise ValueError(f"expected rows of one length, got {name} with rows of "
+                             f"{[len(row) for row in rows]}")
         shapes.append((len(rows), len(rows[0]) if rows else 0))
     (ni, nk), (nk_b, nj) = shapes
     if ni and nk != nk_b: raise ValueError(_disagree(shapes[0], shapes[1]))
@@ -49,14 +55,20 @@ def matmul_lists(
             for k in range(nk): c[i][j] += a[i][k]*b[k][j]
     return c
 
-# %% ../nbs/01_matmul.ipynb #a30658c1
+# %% ../nbs/01_matmul.ipynb #98c09248
 def _sizes(a: Tensor, b: Tensor) -> tuple[int, int, int]:
     "The sizes (i, k, j) of a product of two matrices, if there is one."
     for name, o in (("a", a), ("b", b)):
-        if not isinstance(o, Tensor): raise TypeError(f"expected tensors, got {name} of type {type(o).__name__}: convert with torch.tensor({name})")
-        if o.ndim != 2: raise ValueError(f"expected two matrices, got {name} with {o.ndim} axes, shape {tuple(o.shape)}")
+        if not isinstance(o, Tensor):
+            raise TypeError(f"expected tensors, got {name} of type {type(o).__name__}: convert with "
+                            f"torch.tensor({name})")
+        if o.ndim != 2:
+            raise ValueError(f"expected two matrices, got {name} with {o.ndim} axes, shape "
+                             f"{tuple(o.shape)}")
     if a.shape[1] != b.shape[0]: raise ValueError(_disagree(a.shape, b.shape))
-    if a.dtype != b.dtype: raise TypeError(f"expected one type of number, got {a.dtype} and {b.dtype}: convert with b.to(a.dtype)")
+    if a.dtype != b.dtype:
+        raise TypeError(f"expected one type of number, got {a.dtype} and {b.dtype}: convert with "
+                        "b.to(a.dtype)")
     return a.shape[0], a.shape[1], b.shape[1]
 
 # %% ../nbs/01_matmul.ipynb #624d4c15
@@ -72,35 +84,41 @@ def matmul_loops(
             for k in range(nk): c[i, j] += a[i, k]*b[k, j]
     return c
 
-# %% ../nbs/01_matmul.ipynb #ff713662
+# %% ../nbs/01_matmul.ipynb #bfaaba2e
 def matmul_rows(
     a: Tensor,  # (i, k)
     b: Tensor,  # (k, j), the type of a
 ) -> Tensor:    # (i, j)
-    "Matrix product with two Python loops: each element is a row times a column, summed. `ValueError` if the shapes do not fit."
+    """Matrix product with two Python loops: each element is a row times a column, summed.
+
+    `ValueError` if the shapes do not fit."""
     ni, nk, nj = _sizes(a, b)
     c = a.new_zeros(ni, nj)
     for i in range(ni):
         for j in range(nj): c[i, j] = (a[i]*b[:, j]).sum() # (k,)*(k,) -> ()
     return c
 
-# %% ../nbs/01_matmul.ipynb #39fbf696
+# %% ../nbs/01_matmul.ipynb #1e26b5e3
 def matmul_broadcast(
     a: Tensor,  # (i, k)
     b: Tensor,  # (k, j), the type of a
 ) -> Tensor:    # (i, j)
-    "Matrix product with one Python loop: each row of the result at once, by broadcasting. `ValueError` if the shapes do not fit."
+    """Matrix product with one Python loop: each row of the result at once, by broadcasting.
+
+    `ValueError` if the shapes do not fit."""
     ni, nk, nj = _sizes(a, b)
     c = a.new_zeros(ni, nj)
     for i in range(ni): c[i] = (a[i, :, None]*b).sum(0) # (k, 1)*(k, j) -> (k, j) -> (j,)
     return c
 
-# %% ../nbs/01_matmul.ipynb #c0231a57
+# %% ../nbs/01_matmul.ipynb #a4e3d22d
 def matmul_einsum(
     a: Tensor,  # (i, k)
     b: Tensor,  # (k, j), the type of a
 ) -> Tensor:    # (i, j)
-    "Matrix product as an Einstein sum: a letter that is not in the output is summed over. `ValueError` if the shapes do not fit."
+    """Matrix product as an Einstein sum: a letter that is not in the output is summed over.
+
+    `ValueError` if the shapes do not fit."""
     _sizes(a, b)
     return torch.einsum("ik,kj->ij", a, b)
 
@@ -138,15 +156,17 @@ def _with_numba(f: Callable, a: Tensor, b: Tensor) -> Tensor:
     _compiled(f)(a.detach().numpy(), b.detach().contiguous().numpy(), c.numpy())
     return c
 
-# %% ../nbs/01_matmul.ipynb #e3cb3644
+# %% ../nbs/01_matmul.ipynb #8575c3c5
 def matmul_numba(
     a: Tensor,  # (i, k), on the CPU
     b: Tensor,  # (k, j), the type of a
 ) -> Tensor:    # (i, j), with no gradient
-    "Matrix product by loops that Numba compiles. `ValueError` if the shapes do not fit, `ImportError` where Numba is missing."
+    """Matrix product by loops that Numba compiles.
+
+    `ValueError` if the shapes do not fit, `ImportError` where Numba is missing."""
     return _with_numba(_tuned, a, b)
 
-# %% ../nbs/01_matmul.ipynb #e94c92ee
+# %% ../nbs/01_matmul.ipynb #6615dd67
 _C_SOURCE = r"""
 #include <stdint.h>
 #include <string.h>
@@ -171,7 +191,7 @@ void matmul(const float *a, const float *b, float *c, int64_t ni, int64_t nk, in
       for (int64_t i0 = 0; i0 < ni; i0 += MR) {
         const float *row[MR];
         vec tile[MR][NV] = {{{0}}};
-        for (int i = 0; i < MR; i++) row[i] = a + MIN(i0 + i, ni - 1)*nk + k0;   /* past the last row: that row again, unused */
+        for (int i = 0; i < MR; i++) row[i] = a + MIN(i0 + i, ni - 1)*nk + k0;  /* past the end: unused */
         for (int64_t k = 0; k < kc; k++) {
           vec bk[NV];
           for (int v = 0; v < NV; v++) bk[v] = *(vec *)(panel + k*NR + v*W);
@@ -185,36 +205,45 @@ void matmul(const float *a, const float *b, float *c, int64_t ni, int64_t nk, in
 }
 """
 
-# %% ../nbs/01_matmul.ipynb #40942de4
+# %% ../nbs/01_matmul.ipynb #0dd802e3
 @functools.cache
 def _c_kernel() -> Callable:
     "The compiled `matmul` of `_C_SOURCE`; `RuntimeError` if there is no compiler, or it fails."
     cc = next(filter(None, map(shutil.which, [os.environ.get("CC") or "cc", "gcc", "clang"])), None)
-    if cc is None: raise RuntimeError("no C compiler was found (looked for cc, gcc, clang): install one, or name it in the variable CC")
-    key = hashlib.sha256("|".join([_C_SOURCE, cc, platform.platform(), platform.node()]).encode()).hexdigest()[:16]
-    file = cache_dir()/f"matmul-{key}.so"
+    if cc is None:
+        raise RuntimeError("no C compiler was found (looked for cc, gcc, clang): install one, or name "
+                           "it in the variable CC")
+    key = "|".join([_C_SOURCE, cc, platform.platform(), platform.node()]).encode()
+    file = cache_dir()/f"matmul-{hashlib.sha256(key).hexdigest()[:16]}.so"
     if not file.exists():
         with tempfile.TemporaryDirectory(dir=file.parent) as folder:
             source, made = Path(folder)/"matmul.c", Path(folder)/"matmul.so"
             source.write_text(_C_SOURCE)
-            run = subprocess.run([cc, "-O3", "-march=native", "-shared", "-fPIC", source, "-o", made], capture_output=True, text=True)
-            if run.returncode: raise RuntimeError(f"{cc} could not compile the kernel: {(run.stderr.splitlines() or ['no message'])[0]}")
+            run = subprocess.run([cc, "-O3", "-march=native", "-shared", "-fPIC", source, "-o", made],
+                                 capture_output=True, text=True)
+            if run.returncode:
+                raise RuntimeError(f"{cc} could not compile the kernel: "
+                                   f"{(run.stderr.splitlines() or ['no message'])[0]}")
             os.replace(made, file)
     return ctypes.CDLL(str(file)).matmul
 
-# %% ../nbs/01_matmul.ipynb #1b2a68ec
+# %% ../nbs/01_matmul.ipynb #9d023a64
 def matmul_c(
     a: Tensor,  # (i, k) float32, on the CPU
     b: Tensor,  # (k, j) float32
 ) -> Tensor:    # (i, j) float32, with no gradient
-    "Matrix product by a register-tiled kernel in C. `ValueError` if the shapes do not fit, `RuntimeError` where there is no compiler."
+    """Matrix product by a register-tiled kernel in C.
+
+    `ValueError` if the shapes do not fit, `RuntimeError` where there is no compiler."""
     ni, nk, nj = _sizes(a, b)
     if a.dtype != torch.float32: raise TypeError(f"expected float32, got {a.dtype}: convert with a.float()")
     a, b, c = a.detach().contiguous(), b.detach().contiguous(), torch.zeros(ni, nj)
-    if c.numel(): _c_kernel()(*(ctypes.c_void_p(o.data_ptr()) for o in (a, b, c)), *map(ctypes.c_int64, (ni, nk, nj)))
+    if c.numel():
+        pointers = (ctypes.c_void_p(o.data_ptr()) for o in (a, b, c))
+        _c_kernel()(*pointers, *map(ctypes.c_int64, (ni, nk, nj)))
     return c
 
-# %% ../nbs/01_matmul.ipynb #569ee39d
+# %% ../nbs/01_matmul.ipynb #881219d7
 class Rung(NamedTuple):
     "One row of a ladder."
     name: str
@@ -227,22 +256,30 @@ class Ladder(list):
     "A list of `Rung`s that shows itself as a table."
     def __repr__(self) -> str:
         rows = [f"{'':26}{'time':>12}{'speed-up':>12}{'GFLOP/s':>10}{'max error':>12}"]
-        for o in self: rows.append(f"{o.name:26}{_time(o.seconds):>12}{o.speedup:>11,.0f}×{o.flops/1e9:>10.3g}{o.error:>12.1e}")
+        for o in self:
+            rows.append(f"{o.name:26}{_time(o.seconds):>12}{o.speedup:>11,.0f}×{o.flops/1e9:>10.3g}{o.error:>12.1e}")
         return "\n".join(rows)
 
 def _time(s: float) -> str:
-    unit, name = next((k, u) for k, u in ((60, "min"), (1, "s"), (1e-3, "ms"), (1e-6, "µs")) if s >= k or u == "µs")
-    return f"{s/unit:.3g} {name}"
+    for unit, name in ((60, "min"), (1, "s"), (1e-3, "ms")):
+        if s >= unit: return f"{s/unit:.3g} {name}"
+    return f"{s*1e6:.3g} µs"
 
-# %% ../nbs/01_matmul.ipynb #88631789
+# %% ../nbs/01_matmul.ipynb #29cb638b
 def _rungs(a: Tensor, b: Tensor) -> dict[str, Callable]:
     "The versions of the product by name, slowest first, each ready to be called."
     la, lb, na, nb = a.tolist(), b.tolist(), a.numpy(), b.numpy()
-    return {"three loops, tensors": lambda: matmul_loops(a, b), "three loops, lists": lambda: matmul_lists(la, lb),
-            "two loops, rows": lambda: matmul_rows(a, b), "one loop, broadcasting": lambda: matmul_broadcast(a, b),
-            "three loops, Numba": lambda: _with_numba(_naive, a, b), "tuned loops, Numba": lambda: matmul_numba(a, b),
-            "register tile, C": lambda: matmul_c(a, b), "einsum": lambda: matmul_einsum(a, b),
-            "NumPy @": lambda: na @ nb, "PyTorch @": lambda: a @ b}
+    return {
+        "three loops, tensors":   lambda: matmul_loops(a, b),
+        "three loops, lists":     lambda: matmul_lists(la, lb),
+        "two loops, rows":        lambda: matmul_rows(a, b),
+        "one loop, broadcasting": lambda: matmul_broadcast(a, b),
+        "three loops, Numba":     lambda: _with_numba(_naive, a, b),
+        "tuned loops, Numba":     lambda: matmul_numba(a, b),
+        "register tile, C":       lambda: matmul_c(a, b),
+        "einsum":                 lambda: matmul_einsum(a, b),
+        "NumPy @":                lambda: na @ nb,
+        "PyTorch @":              lambda: a @ b}
 
 def _seconds(f: Callable, times: int = 1) -> float:
     "Seconds for one call of `f`, as the mean of `times` calls, with PyTorch on one thread."
@@ -251,15 +288,16 @@ def _seconds(f: Callable, times: int = 1) -> float:
     try: return timeit.timeit(f, number=times)/times
     finally: torch.set_num_threads(threads)
 
-# %% ../nbs/01_matmul.ipynb #967792f8
+# %% ../nbs/01_matmul.ipynb #0ff12efe
 def _guess(name: str, a: Tensor, b: Tensor, longest: float) -> float:
-    "About how long the version `name` would take, from one element of the result, and if that allows it from one row."
+    """About how long the version `name` would take, from one element of the result, and if that allows
+    it from one row."""
     f = _rungs(a[:1], b[:, :1].contiguous())[name]
     f() # the first call may compile
     row = _seconds(f, 3)*b.shape[1]
     return (row if row > longest else _seconds(_rungs(a[:1], b)[name]))*a.shape[0]
 
-# %% ../nbs/01_matmul.ipynb #cb3dc240
+# %% ../nbs/01_matmul.ipynb #cc8d15ce
 def ladder(
     a: Tensor,            # (i, k) float32, no axis empty
     b: Tensor,            # (k, j) float32
@@ -267,9 +305,12 @@ def ladder(
 ) -> Ladder: # rows (name, seconds, speed-up, FLOP/s, max error), speed-up against the slowest
     """Time every version of the product on this machine, PyTorch's on one thread: medians of runs taken in turn.
 
-    What cannot run here, or would take too long, is left out, and a sentence says so. `ValueError` if the shapes do not fit."""
+    What cannot run here, or would take too long, is left out, and a sentence says so. `ValueError` if
+    the shapes do not fit, or an axis is empty."""
     ni, nk, nj = _sizes(a, b)
-    if not ni*nk*nj: raise ValueError(f"expected matrices with elements to time, got {tuple(a.shape)} and {tuple(b.shape)}")
+    if not ni*nk*nj:
+        raise ValueError(f"expected matrices with elements to time, got {tuple(a.shape)} and "
+                         f"{tuple(b.shape)}")
     exact, calls, errors, times = a.double() @ b.double(), _rungs(a, b), {}, {}
     for name, f in calls.items():
         try: guess = _guess(name, a, b, longest)
@@ -286,25 +327,28 @@ def ladder(
     seconds = {k: float(np.median(v[1:] or v)) for k, v in times.items()}
     return Ladder(Rung(k, s, max(seconds.values())/s, 2*ni*nk*nj/s, errors[k]) for k, s in seconds.items())
 
-# %% ../nbs/01_matmul.ipynb #ea70e334
+# %% ../nbs/01_matmul.ipynb #4f26fb16
 def measured_limit(
     n: int = 1024, # the size of the square matrices
 ) -> float: # FLOP/s
-    "What this machine reaches in practice, on one thread: the best of five products of (n, n) matrices by PyTorch."
+    """What this machine reaches in practice, on one thread: the best of five products of (n, n)
+    matrices by PyTorch."""
     a, b = torch.ones(n, n), torch.ones(n, n)
     return 2*n**3/min(_seconds(lambda: a @ b) for _ in range(5))
 
-# %% ../nbs/01_matmul.ipynb #67a85557
+# %% ../nbs/01_matmul.ipynb #e480a230
 def plot_ladder(
     rows: Sequence[tuple],       # as `ladder` returns them
     limit: float | None = None,  # FLOP/s for the line; measured if not given
 ): # -> matplotlib Figure
-    "Draw a ladder: the time of each version and the FLOP/s it reaches, on log axes, with the machine's measured limit as a line."
+    """Draw a ladder: the time of each version and the FLOP/s it reaches, on log axes, with the
+    machine's measured limit as a line."""
     import matplotlib.pyplot as plt
     names, seconds, _, flops, _ = zip(*rows)
     limit = limit or measured_limit()
     fig, axs = plt.subplots(1, 2, sharey=True, figsize=(9, 0.34*len(names) + 1.1), layout="constrained")
-    for ax, values, colour, label in ((axs[0], seconds, "#0072B2", "time of one call (s)"), (axs[1], flops, "#D55E00", "FLOP/s")):
+    for ax, values, colour, label in ((axs[0], seconds, "#0072B2", "time of one call (s)"),
+                                      (axs[1], flops, "#D55E00", "FLOP/s")):
         ax.barh(names, values, color=colour)
         ax.set(xscale="log", xlabel=label, xlim=(min(values)/3, max(*values, limit if ax is axs[1] else 0)*2))
         ax.grid(axis="x", alpha=0.3)
@@ -313,17 +357,26 @@ def plot_ladder(
     axs[1].set_title(f"dashed: measured limit, {limit/1e9:.0f} GFLOP/s", fontsize=9)
     return fig
 
-# %% ../nbs/01_matmul.ipynb #02401d89
+# %% ../nbs/01_matmul.ipynb #1fcff853
 def matmul(
     a: Tensor, # (..., i, k) or (k,)
     b: Tensor, # (..., k, j) or (k,), the type of a; leading axes broadcast
 ) -> Tensor:   # (..., i, j), without i or j where a or b is a vector
-    "`torch.matmul` with errors that name both shapes: `ValueError` for shapes that do not fit, `TypeError` for mixed types of number."
+    """`torch.matmul` with errors that name both shapes: `ValueError` for shapes that do not fit,
+    `TypeError` for mixed types of number."""
     for name, o in (("a", a), ("b", b)):
-        if not isinstance(o, Tensor): raise TypeError(f"expected tensors, got {name} of type {type(o).__name__}: convert with torch.tensor({name})")
-        if o.ndim == 0: raise ValueError(f"expected at least one axis, got {name} of shape (): a single number multiplies with *")
+        if not isinstance(o, Tensor):
+            raise TypeError(f"expected tensors, got {name} of type {type(o).__name__}: convert with "
+                            f"torch.tensor({name})")
+        if o.ndim == 0:
+            raise ValueError(f"expected at least one axis, got {name} of shape (): a single number "
+                             "multiplies with *")
     if a.shape[-1] != b.shape[-2 if b.ndim > 1 else -1]: raise ValueError(_disagree(a.shape, b.shape))
-    if a.dtype != b.dtype: raise TypeError(f"expected one type of number, got {a.dtype} and {b.dtype}: convert with b.to(a.dtype)")
+    if a.dtype != b.dtype:
+        raise TypeError(f"expected one type of number, got {a.dtype} and {b.dtype}: convert with "
+                        "b.to(a.dtype)")
     try: torch.broadcast_shapes(a.shape[:-2], b.shape[:-2])
-    except RuntimeError: raise ValueError(f"cannot multiply {tuple(a.shape)} by {tuple(b.shape)}: the leading axes do not broadcast") from None
+    except RuntimeError:
+        raise ValueError(f"cannot multiply {tuple(a.shape)} by {tuple(b.shape)}: the leading axes do "
+                         "not broadcast") from None
     return a @ b

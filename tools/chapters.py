@@ -173,10 +173,10 @@ def select(names: list[str]) -> list[Path]:
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("names", nargs="*", help="chapters to run, as 01_matmul (default: all)")
-    p.add_argument("--save", action="store_true", help="run them afresh and store the outputs in nbs/, cleaned")
+    p.add_argument("--save", action="store_true", help="store the outputs in nbs/, cleaned")
     p.add_argument("--force", action="store_true", help="run also what has not changed")
     args = p.parse_args()
-    runs = run_all(select(args.names), args.force or args.save)
+    runs = run_all(select(args.names), args.force)
     for r in runs:
         if r.trace: print(f"\n{name(r.path)}\n{r.trace}")
     if args.save:
