@@ -311,14 +311,14 @@ def test_repository_links_when_there_is_one(small):
 
 def test_rebuild_runs_only_what_changed_and_is_quick(small):
     (small/"nbs"/"checks").mkdir()
-    (small/"nbs"/"checks"/"00_one.ipynb").write_text(notebook("!assert True"))
+    (small/"nbs"/"checks"/"00_checker.ipynb").write_text(notebook("# Checker", "!assert True"))
     (small/"nbs"/"01_two.ipynb").write_text(notebook("# Two\n\n> The second.", "!2 + 2"))
     assert not build(small).returncode
     (small/"nbs"/"01_two.ipynb").write_text(notebook("# Two changed\n\n> The second.", "!3 + 3"))
     start = time.monotonic()
     done = build(small)
     assert not done.returncode and time.monotonic() - start < 20, done.stdout
-    assert re.search(r"checks/00_one +cached", done.stdout) and not list((small/"_book").rglob("checks*")), "a checker runs, but is no page"
+    assert re.search(r"checks/00_checker +cached", done.stdout) and not list((small/"_book").rglob("*checker*")), "a checker runs, but is no page"
     assert re.search(r"  00_one +cached", done.stdout) and not re.search(r"01_two +cached", done.stdout)
     assert "Two changed" in (small/"_book"/"00_one.html").read_text(encoding="utf-8"), "the sidebar of the other pages"
     assert re.search(r"\b6\b", BeautifulSoup((small/"_book"/"01_two.html").read_text(encoding="utf-8"), "html.parser").select_one(".cell_output").get_text())
