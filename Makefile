@@ -4,7 +4,7 @@ PYTHON ?= python3
 PY = .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help venv lab book pdf test export save bench clean
+.PHONY: help venv lab book pdf test export save student grade bench clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -30,6 +30,12 @@ export: venv  ## Write course_lib/ and README.md from the notebooks, and clean t
 
 save: venv  ## Run the chapters and store their outputs in nbs/
 	@$(PY) tools/chapters.py --save
+
+student: venv  ## Copy the course without solutions, for a class (make student OUT=../class)
+	@$(PY) tools/student.py $(OUT)
+
+grade: venv  ## Grade a folder of returned notebooks (make grade IN=returned ARGS="--csv grades.csv")
+	@$(PY) tools/grade.py $(IN) $(ARGS)
 
 bench: venv  ## Time what the course claims about speed, on this machine (make bench ARGS=--quick)
 	@$(PY) tools/bench.py $(ARGS)

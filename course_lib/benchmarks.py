@@ -5,12 +5,11 @@
 # %% auto #0
 __all__ = ['ROWS', 'Row', 'row', 'Result', 'measure', 'Results', 'benchmark', 'plot_results', 'save_results']
 
-# %% ../nbs/C_benchmarks.ipynb #ba57fd53
+# %% ../nbs/C_benchmarks.ipynb #cd28f25f
 import json, os, platform
 import numpy as np, torch
 from pathlib import Path
 from typing import Callable, NamedTuple, Sequence
-from torch.utils.benchmark import Timer
 from .broadcasting import einsum
 from .data import load_images
 from .matmul import matmul_broadcast, matmul_c, matmul_einsum, matmul_lists, matmul_numba, matmul_rows
@@ -79,7 +78,7 @@ def _():
     a, b = torch.randn(64, 64, 64), torch.randn(64, 64, 64)
     return lambda: einsum("bik,bkj->bij", a, b), lambda: torch.einsum("bik,bkj->bij", a, b)
 
-# %% ../nbs/C_benchmarks.ipynb #0496369a
+# %% ../nbs/C_benchmarks.ipynb #3265fbc9
 class Result(NamedTuple):
     "One line of the benchmark table."
     name: str
@@ -98,6 +97,7 @@ def measure(
     budget: float = 1.,  # seconds to spend, roughly
 ) -> Result:
     "Time a row. What the machine lacks (a compiler, Numba) raises the error that says so."
+    from torch.utils.benchmark import Timer
     fs = [o for o in row.make() if o is not None]
     timers = [Timer("f()", globals={"f": o}, num_threads=threads) for o in fs]
     once = [o.timeit(1).median for o in timers]

@@ -78,10 +78,16 @@ def library(code: str) -> dict[str, str]:
             todo |= imports(found[mod])
     return found
 
+def asked(nb: dict) -> list[str]:
+    "Imports of the modules that check the exercises which a notebook poses: `check` finds those by itself."
+    posed = set(re.findall(r"^check\((\w+)\)", "\n".join(map(source, code_cells(nb))), re.M))
+    defined = {o.stem: set(re.findall(r"^def (\w+)", o.read_text(encoding="utf-8"), re.M)) for o in (ROOT/"course_lib"/"checks").glob("*.py")}
+    return [f"import course_lib.checks.{k}" for k, names in sorted(defined.items()) if posed & names]
+
 def key(nb: dict) -> str:
     "Changes when running the notebook again could give something else."
     code = [source(c) for c in code_cells(nb)]
-    needs = sorted(library("\n".join(code)).items())
+    needs = sorted(library("\n".join([*code, *asked(nb)])).items())
     return hashlib.sha256(json.dumps([code, answers(nb), needs, (ROOT/"constraints.txt").read_text(encoding="utf-8")]).encode()).hexdigest()
 
 def environment(folder: str, **extra) -> dict[str, str]:
