@@ -34,7 +34,7 @@ def test_what_goes_wrong_is_one_line(nbs):
     runs = run_all()
     assert list(runs) == ["00_fine", "01_raises", "02_leaves", "03_answers", "04_network", "05_dies"]
     assert runs["00_fine"].error == "" and runs["00_fine"].checks == 1 and str(runs["00_fine"]).endswith("It is.")
-    assert runs["01_raises"].error == "cell 2: ZeroDivisionError: division by zero" and "----> 1 1/x" in runs["01_raises"].trace
+    assert runs["01_raises"].error == "cell 3: ZeroDivisionError: division by zero" and "----> 1 1/x" in runs["01_raises"].trace
     assert "left.txt" in runs["02_leaves"].error
     assert runs["03_answers"].error and "Got:\n    2" in runs["03_answers"].trace
     assert "the network is off in this run: '192.0.2.1' was asked for" in runs["04_network"].error

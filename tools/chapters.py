@@ -144,7 +144,7 @@ async def run(path: Path, force: bool = False) -> Run:
             trace = re.sub(r"\x1b\[[0-9;]*m", "", str(e))
             i = next((i for i, c in enumerate(loaded.cells) if any(o.output_type == "error" for o in c.get("outputs", []))), None)
             last = trace.strip().splitlines()[-1]
-            return Run(path, time.monotonic() - start, n_checks(nb), f"cell {i}: {last}" if i is not None else last, trace)
+            return Run(path, time.monotonic() - start, n_checks(nb), f"cell {i + 1}: {last}" if i is not None else last, trace)
         left = [o.name for o in work.iterdir()]
         if left: return Run(path, time.monotonic() - start, n_checks(nb), f"leaves files where it ran: {', '.join(left)}")
     seconds = time.monotonic() - start
