@@ -77,7 +77,7 @@ def test_pictures():
 def stds(model, xb):
     found, handles = {}, []
     for k, m in model.named_modules():
-        if getattr(m, "weight", None) is not None and m.weight.ndim > 1: handles.append(m.register_forward_hook(lambda m, i, o, k=k: found.setdefault(k, o.std().item())))
+        if getattr(m, "weight", None) is not None and m.weight.ndim > 1: handles.append(m.register_forward_hook(lambda m, i, o, k=k: (found.setdefault(k, o.std().item()), None)[1]))
     with torch.no_grad(): model(xb)
     for o in handles: o.remove()
     return found
