@@ -33,7 +33,7 @@ def numeric_grad(
         g.view(-1)[i] = (f_high - f_low)/(high - low)
     return g
 
-# %% ../nbs/04_backprop.ipynb #f0b0beb9
+# %% ../nbs/04_backprop.ipynb #9a0a5a71
 def _tensors(**named: object) -> None:
     "`TypeError` that names what is no tensor."
     for name, o in named.items():
@@ -46,7 +46,6 @@ def _diff(output: Tensor, targ: Tensor) -> Tensor:
     if output.shape == (*targ.shape, 1): return output[..., 0] - targ # (n, 1) - (n,), the axis of size 1 taken off
     raise ValueError(f"expected outputs and targets of one shape, or (n, 1) and (n,), got {tuple(output.shape)} and {tuple(targ.shape)}")
 
-# %% ../nbs/04_backprop.ipynb #f27bf794
 def mse(
     output: Tensor, # (n, 1), or the shape of targ
     targ: Tensor,   # (n,), or any shape
@@ -71,7 +70,7 @@ def relu(
     _tensors(x=x)
     return x.clamp_min(0)
 
-# %% ../nbs/04_backprop.ipynb #1d7f28ba
+# %% ../nbs/04_backprop.ipynb #7a1b654c
 def _gradient(out: Tensor) -> Tensor:
     "The gradient that a later step has stored in `out.g`."
     _tensors(out=out)
@@ -80,7 +79,6 @@ def _gradient(out: Tensor) -> Tensor:
     if g.shape != out.shape: raise ValueError(f"expected a gradient of the output's shape {tuple(out.shape)}, got {tuple(g.shape)}")
     return g
 
-# %% ../nbs/04_backprop.ipynb #4d4def10
 def relu_grad(
     inp: Tensor, # what went into relu, any shape
     out: Tensor, # what came out, with its gradient in out.g, of the same shape
@@ -90,7 +88,7 @@ def relu_grad(
     if inp.shape != out.shape: raise ValueError(f"expected input and output of one shape, got {tuple(inp.shape)} and {tuple(out.shape)}")
     inp.g = torch.where(inp > 0, g, 0)
 
-# %% ../nbs/04_backprop.ipynb #509ffde2
+# %% ../nbs/04_backprop.ipynb #7c0a4ace
 def _fit(x: Tensor, w: Tensor, b: Tensor) -> None:
     "`ValueError` unless `x @ w + b` is a linear layer."
     _tensors(x=x, w=w, b=b)
@@ -98,7 +96,6 @@ def _fit(x: Tensor, w: Tensor, b: Tensor) -> None:
         turned = ": weights are (n_in, n_out) here, so try w.t()" if x.ndim == w.ndim == 2 and x.shape[1] == w.shape[1] and b.shape == w.shape[:1] else ""
         raise ValueError(f"expected x (n, n_in), w (n_in, n_out) and b (n_out,), got {tuple(x.shape)}, {tuple(w.shape)} and {tuple(b.shape)}{turned}")
 
-# %% ../nbs/04_backprop.ipynb #4548b62e
 def lin(
     x: Tensor, # inputs (n, n_in)
     w: Tensor, # weights (n_in, n_out)
