@@ -114,7 +114,7 @@ def show_image(
     ax.axis("off")
     return ax
 
-# %% ../nbs/00_data.ipynb #d58fb899
+# %% ../nbs/00_data.ipynb #36067fa4
 def show_images(
     xs: Sequence[Tensor] | Tensor,        # images, each as `show_image` takes it: (n, h, w), (n, 784), or a list
     titles: Sequence[object] | None = None, # one for each image
@@ -132,11 +132,11 @@ def show_images(
         raise ValueError(f"expected {n} titles, one for each image, got {len(titles)}")
     ncols = min(ncols, n)
     nrows = -(-n//ncols)
-    tall = size*(1.3 if titles is not None else 1.08)
+    tall = size*(1.4 if titles is not None else 1.08)
     fig, axs = plt.subplots(nrows, ncols, squeeze=False, figsize=(ncols*size, nrows*tall))
     for ax in axs.flat: ax.axis("off")
     for i, (x, ax) in enumerate(zip(xs, axs.flat)): show_image(x, "" if titles is None else titles[i], ax, **kwargs)
-    fig.tight_layout(pad=0.2, h_pad=0.4)
+    fig.tight_layout(pad=0.2, h_pad=0.4 if titles is None else 1.)
     return fig
 
 # %% ../nbs/00_data.ipynb #cfa5ad5a

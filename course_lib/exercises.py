@@ -62,8 +62,10 @@ def difference(
         try: got = float(got)
         except (TypeError, ValueError, RuntimeError): return f"{at}{type(got).__name__}, not a number"
         same = math.isclose(got, want, rel_tol=tol, abs_tol=0 if want else tol) or math.isnan(got) and math.isnan(want)
-        return "" if same else f"{at}{got:.6g}, not {want:.6g}"
+        return "" if same else f"{at}{got:.12g}, not {want:.12g}"
     if type(got) != type(want): return f"{at}{type(got).__name__}, not {type(want).__name__}"
+    if isinstance(want, bytes) and len(got) != len(want): return f"{at}{len(got)} bytes, not {len(want)}"
+    if isinstance(want, bytes): return next((f"{at}byte {i} is {g}, not {w}" for i, (g, w) in enumerate(zip(got, want)) if g != w), "")
     return "" if got == want else f"{at}another value"
 
 # %% ../nbs/A_exercises.ipynb #dd4db138
@@ -164,7 +166,10 @@ def _differ(got: Outcome, want: Outcome, tol: float, exact: bool = True) -> str:
     "In words, how one outcome is not the other; empty when they agree. Not `exact`: in any element type, or by any error."
     if isinstance(got.error, TooLong): return "it does not end"
     if not got.error and want.error: return "it raises nothing"
-    if got.error: return "" if want.error and (not exact or isinstance(got.error, type(want.error))) else "it raises"
+    if got.error and want.error:
+        alike = not exact or isinstance(got.error, type(want.error))
+        return "" if alike else f"it raises {type(got.error).__name__}, not {type(want.error).__name__}"
+    if got.error: return "it raises"
     if got.changed != want.changed: return "an argument is no longer what it was"
     try: return difference(got.value, want.value, tol, exact)
     except Exception as e: return f"it cannot be compared: {type(e).__name__}"
@@ -174,8 +179,9 @@ def _diagnose(ex: Exercise, got: list[Outcome], i: int) -> tuple[str, str]:
     "The name of the mistake behind `got`, which fails first at `i`, and a hint; two empty strings when it is not a known one."
     if isinstance(got[i].error, TooLong): return "it does not end", "Which line makes sure that the loop comes to an end? (If the machine stays busy now, restart the kernel.)"
     if got[i].changed: return "it changes its argument", "Which line writes into something that was passed in? The caller still needs it."
-    if any(_differ(b, a, ex.tol) for a, b in zip(got, got[len(ex.cases):])):
-        return "two calls with the same arguments differ", "What is kept from one call to the next: a default argument, a global name?"
+    if hasattr(got[i].value, "__next__"): return "it returns a generator", "It can be read only once. Which brackets make a list of it?"
+    if any(_differ(b, a, ex.tol) and not _differ(a, a, ex.tol) for a, b in zip(got, got[len(ex.cases):])):
+        return "two calls with the same arguments differ", "What is kept from call to call, or left to chance: a default argument, a global name, a random number?"
     for exact in (True, False):
         for m in ex.mistakes:
             seen = outcomes(m.answer, ex)
@@ -241,6 +247,11 @@ def _size(value: object) -> int:
     if isinstance(value, (list, tuple)): return 1 + sum(map(_size, value))
     return len(value) if isinstance(value, (str, bytes)) else 1
 
+def _empty(value: object) -> bool:
+    "Is there a tensor or a list with nothing in it in `value`? Such a case explains little."
+    if isinstance(value, (list, tuple)): return not value or any(map(_empty, value))
+    return hasattr(value, "numel") and not value.numel()
+
 # %% ../nbs/A_exercises.ipynb #636c377a
 def judge(
     ex: Exercise,        # what was asked
@@ -260,7 +271,7 @@ def _judge(ex: Exercise, f: Callable, seconds: float, run: Callable) -> Panel:
     failing = [i for i, o in enumerate(said) if o]
     if not failing: return Panel(ex.name, "right", [("cases", f"{len(ex.cases)}, each run twice: {', '.join(ex.cases)}")])
     cases = list(ex.cases.items())*2
-    i = min(failing, key=lambda i: (i >= len(ex.cases), _size(cases[i][1]())))
+    i = min(failing, key=lambda i: (i >= len(ex.cases), _empty(cases[i][1]()), _size(cases[i][1]())))
     return Panel(ex.name, "not yet", _explain(ex, f, cases[i], got, want[i], i, said[i]))
 
 # %% ../nbs/A_exercises.ipynb #c98bda3d

@@ -145,6 +145,9 @@ def _(x, w, b): return _dense(x, w, [0.]*len(b))
 @dense_lists.mistake("the bias is added after ReLU", "Can the bias still pull a negative sum above zero?")
 def _(x, w, b): return [[o + p for o, p in zip(row, b)] for row in _dense(x, w, [0.]*len(b))]
 
+@dense_lists.mistake("all rows of the result are one and the same list", "`[row]*n` is one list, n times. Where is a list made for each item?")
+def _(x, w, b): return [_dense(x, w, b)[-1]]*len(x) if x else []
+
 @dense_lists.mistake("only the first item is worked on", "How many rows should the result have?")
 def _(x, w, b): return _dense(x, w, b)[0]
 
@@ -214,7 +217,7 @@ def _(x, w, b): return F.relu(x.float() @ w.float().t() + b.float())
         "the same matrix twice": lambda: (lambda a: (a, a))(torch.arange(9.).view(3, 3)),
         "inner size 0": lambda: (torch.zeros(2, 0), torch.zeros(0, 3)),
         "no rows": lambda: (torch.zeros(0, 2), torch.ones(2, 3)),
-        "large numbers": lambda: (torch.full((1, 3), 1e6), tensor([[1e6], [1.], [-1e6]])),
+        "large numbers that cancel": lambda: (torch.full((1, 3), 2.**10), tensor([[2.**10], [1.], [-2.**10]])),
     },
     hints=["Column k of a and row k of b: one holds a number for every row of the result, the other one for every column. What do all their products fill?",
            "Start from zeros of shape (i, j) and of the right element type. `a[:, k, None]*b[k]` is (i, j); add it up over k."],
