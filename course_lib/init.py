@@ -150,8 +150,8 @@ def _fill_uniform_(tensor: Tensor, std: float, generator: torch.Generator | None
 def _fill_normal_(tensor: Tensor, std: float, generator: torch.Generator | None) -> Tensor:
     with torch.no_grad(): return tensor.normal_(0, std, generator=generator)
 
-# %% ../nbs/03_init.ipynb #8b00294d
-def _xavier_std(tensor: Tensor, gain: float) -> float: return gain*math.sqrt(2.0/max(1, sum(fan_in_and_fan_out(tensor))))
+# %% ../nbs/03_init.ipynb #d97472f6
+def _xavier_std(tensor: Tensor, gain: float) -> float: return gain*math.sqrt(2.0/max(1, sum(fan_in_and_fan_out(tensor)))) # 1: an empty tensor
 
 def xavier_uniform_(
     tensor: Tensor,                            # weights (n_out, n_in, ...), filled in place
