@@ -11,21 +11,31 @@ import torch
 from typing import Callable, Sequence
 from torch import Tensor
 
-# %% ../nbs/04_backprop.ipynb #1ed9d52b
+# %% ../nbs/04_backprop.ipynb #f163d9dc
+def _floats(x: object) -> None:
+    "`TypeError` unless `x` is a tensor of floating-point numbers."
+    if not isinstance(x, Tensor) or not x.is_floating_point():
+        raise TypeError(f"expected floating-point numbers, got {getattr(x, 'dtype', type(x).__name__)}: convert with x.float()")
+
+def _one_number(y: Tensor | float) -> float:
+    "What a loss returned, as a number of Python."
+    if isinstance(y, Tensor) and y.numel() != 1: raise ValueError(f"expected f to return one number, got shape {tuple(y.shape)}: sum it, perhaps with weights")
+    return float(y.detach() if isinstance(y, Tensor) else y)
+
 def numeric_grad(
     f: Callable[[Tensor], Tensor | float], # takes a tensor like x and returns one number
     x: Tensor,                # where to take the gradient: floating point, any shape
     eps: float | None = None, # the step to either side; by default the cube root of the precision of x's type
 ) -> Tensor:                  # the shape and type of x
-    "The gradient of `f` at `x` by central differences: two calls of `f` for each element. `TypeError` if `x` is not floating point, `ValueError` if `f` does not return one number or `eps` is too small."
-    if not (isinstance(x, Tensor) and x.is_floating_point()): raise TypeError(f"expected floating-point numbers, got {getattr(x, 'dtype', type(x).__name__)}: convert with x.float()")
+    """The gradient of `f` at `x` by central differences: two calls of `f` for each element.
+
+    `TypeError` if `x` is not floating point, `ValueError` if `f` does not return one number, or `eps` is too small to change an element."""
+    _floats(x)
     if eps is None: eps = torch.finfo(x.dtype).eps**(1/3)
     def at(i: int, step: float) -> tuple[float, float]:
         moved = x.detach().clone(memory_format=torch.contiguous_format)
         moved.view(-1)[i] += step
-        place, y = moved.view(-1)[i].item(), f(moved)
-        if isinstance(y, Tensor) and y.numel() != 1: raise ValueError(f"expected f to return one number, got a tensor of shape {tuple(y.shape)}: sum it, perhaps with weights")
-        return place, float(y.detach() if isinstance(y, Tensor) else y)
+        return moved.view(-1)[i].item(), _one_number(f(moved))
     g = torch.zeros_like(x, memory_format=torch.contiguous_format, requires_grad=False)
     for i in range(x.numel()):
         (low, f_low), (high, f_high) = at(i, -eps), at(i, eps)
@@ -33,17 +43,18 @@ def numeric_grad(
         g.view(-1)[i] = (f_high - f_low)/(high - low)
     return g
 
-# %% ../nbs/04_backprop.ipynb #9a0a5a71
+# %% ../nbs/04_backprop.ipynb #bc4d8fd7
 def _tensors(**named: object) -> None:
     "`TypeError` that names what is no tensor."
     for name, o in named.items():
-        if not isinstance(o, Tensor): raise TypeError(f"expected tensors, got {name} of type {type(o).__name__}: convert with torch.tensor({name})")
+        if isinstance(o, Tensor): continue
+        raise TypeError(f"expected tensors, got {name} of type {type(o).__name__}: convert with torch.tensor({name})")
 
 def _diff(output: Tensor, targ: Tensor) -> Tensor:
     "`output - targ`, of the shape of `targ`."
     _tensors(output=output, targ=targ)
     if output.shape == targ.shape: return output - targ
-    if output.shape == (*targ.shape, 1): return output[..., 0] - targ # (n, 1) - (n,), the axis of size 1 taken off
+    if output.shape == (*targ.shape, 1): return output[..., 0] - targ # (n,) - (n,)
     raise ValueError(f"expected outputs and targets of one shape, or (n, 1) and (n,), got {tuple(output.shape)} and {tuple(targ.shape)}")
 
 def mse(
@@ -88,13 +99,14 @@ def relu_grad(
     if inp.shape != out.shape: raise ValueError(f"expected input and output of one shape, got {tuple(inp.shape)} and {tuple(out.shape)}")
     inp.g = torch.where(inp > 0, g, 0)
 
-# %% ../nbs/04_backprop.ipynb #7c0a4ace
+# %% ../nbs/04_backprop.ipynb #83d5bb49
 def _fit(x: Tensor, w: Tensor, b: Tensor) -> None:
     "`ValueError` unless `x @ w + b` is a linear layer."
     _tensors(x=x, w=w, b=b)
     if x.ndim != 2 or w.ndim != 2 or x.shape[1] != w.shape[0] or b.shape != w.shape[1:]:
-        turned = ": weights are (n_in, n_out) here, so try w.t()" if x.ndim == w.ndim == 2 and x.shape[1] == w.shape[1] and b.shape == w.shape[:1] else ""
-        raise ValueError(f"expected x (n, n_in), w (n_in, n_out) and b (n_out,), got {tuple(x.shape)}, {tuple(w.shape)} and {tuple(b.shape)}{turned}")
+        turned = x.ndim == w.ndim == 2 and x.shape[1] == w.shape[1] and b.shape == w.shape[:1]
+        raise ValueError(f"expected x (n, n_in), w (n_in, n_out) and b (n_out,), got {tuple(x.shape)}, {tuple(w.shape)} and {tuple(b.shape)}"
+                         + ": weights are (n_in, n_out) here, so try w.t()"*turned)
 
 def lin(
     x: Tensor, # inputs (n, n_in)
@@ -120,7 +132,7 @@ def lin_grad(
     w.g = inp.t() @ g   # (n_in, n) @ (n, n_out) -> (n_in, n_out)
     b.g = g.sum(0)      # (n, n_out) -> (n_out,)
 
-# %% ../nbs/04_backprop.ipynb #5c2fb4e8
+# %% ../nbs/04_backprop.ipynb #dabd1b64
 class Model:
     "Layers one after another, then a loss. `ValueError` if a layer is used twice: it remembers only its last call."
     def __init__(self,
@@ -129,7 +141,7 @@ class Model:
     ):
         self.layers, self.loss = list(layers), loss
         if twice := [o for i, o in enumerate(self.layers) if any(o is p for p in self.layers[:i])]:
-            raise ValueError(f"expected each layer once, got the same {type(twice[0]).__name__} twice: it remembers only its last call, so make another")
+            raise ValueError(f"expected each layer once, got the same {type(twice[0]).__name__} twice; it remembers only its last call: make another")
 
     def __call__(self,
         x: Tensor,    # a batch (n, n_in)

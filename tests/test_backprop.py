@@ -12,7 +12,7 @@ def random(seed: int, *shape: int, whole: bool = False) -> torch.Tensor:
     "Numbers of a generator of their own; whole ones often meet the corner of ReLU. Every other seed gives a view that is not contiguous."
     r = torch.Generator().manual_seed(seed)
     t = torch.randn(shape[::-1] if seed % 2 else shape, generator=r, dtype=torch.float64)
-    t = t.permute(*reversed(range(t.ndim))) if seed % 2 else t
+    t = t.permute(tuple(reversed(range(t.ndim)))) if seed % 2 else t
     return t.round() if whole else t
 
 def by_torch(f, *args):
