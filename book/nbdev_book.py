@@ -63,7 +63,7 @@ def rst(text: str) -> str:
     def part(m):
         if m["code"]: return f"\\ ``{m['code'].strip()}``\\ "   # escaped spaces do not show, and let a letter stand beside it
         if m["math"]: return f"\\ :math:`{m['math']}`\\ "
-        if m["url"]: return f"\\ `{m['text']} <{m['url']}>`__\\ "
+        if m["url"]: return f"\\ `{m['text'].replace('`', '')} <{m['url']}>`__\\ "
         return "\\" + m[0]
     return re.sub(r"`+(?P<code>[^`]+)`+|\$(?P<math>[^$\s][^$]*)\$|\[(?P<text>[^]]+)\]\((?P<url>http[^)]+)\)|[*|\\]|(?<=\w)_(?!\w)", part, text)
 
@@ -85,7 +85,8 @@ def process_docstring(app, what, name, obj, options, lines):
 
 def skip_member(app, what, name, obj, skip, options):
     "Leave out what a module only passes on, and the fields of a named tuple, which its parameters describe already."
-    passed_on = (inspect.isclass(obj) or inspect.isroutine(obj)) and obj.__module__ != app.env.docname.replace("api/", "course_lib.")
+    home = app.env.docname.replace("api/", "course_lib.")
+    passed_on = (inspect.isclass(obj) or inspect.isroutine(obj)) and getattr(obj, "__module__", home) != home
     if what == "module" and passed_on or (inspect.getdoc(obj) or "").startswith("Alias for field number"): return True
 
 # Names in backticks
