@@ -404,7 +404,7 @@ def _places(order: list) -> dict:
         taken[row] += 1
     return places
 
-# %% ../nbs/05_autograd.ipynb #d32dc2d9
+# %% ../nbs/05_autograd.ipynb #669c6d37
 _W, _H, _DX, _DY = 108, 40, 124, 66 # a box, and from one to the next, in pixels
 
 def _box(x: float, y: float, name: str, shape: tuple[int, ...], leaf: bool) -> str:
@@ -414,9 +414,10 @@ def _box(x: float, y: float, name: str, shape: tuple[int, ...], leaf: bool) -> s
             f'{html.escape(name)}</text><text x="{x:g}" y="{y + 32:g}" font-size="11">{" × ".join(map(str, shape)) or "one number"}</text>')
 
 def _arrow(x0: float, y0: float, x1: float, y1: float) -> str:
-    "The SVG of an arrow from the bottom of one box to the top of another, around the boxes between."
-    y0, bend = y0 + _H, -0.8*_DX if y1 - y0 > _DY else 0
-    return (f'<path d="M{x0:g} {y0:g}C{x0 + bend:g} {y0 + 24:g} {x1 + bend:g} {y1 - 24:g} {x1:g} {y1 - 6:g}" fill="none" stroke="currentColor"/>'
+    "The SVG of an arrow from the bottom of one box to the top of another: down its own column, then across; or around the boxes between."
+    y0, around = y0 + _H, x0 == x1 and y1 - y0 > _DY
+    way = f"C{x0 - _DX:g} {y0 + 24:g} {x1 - _DX:g} {y1 - 24:g}" if around else f"V{y1 - _DY + _H:g}C{x0:g} {y1 - 8:g} {x1:g} {y1 - 24:g}"
+    return (f'<path d="M{x0:g} {y0:g}{way} {x1:g} {y1 - 6:g}" fill="none" stroke="currentColor"/>'
             f'<path d="M{x1 - 4:g} {y1 - 8:g}L{x1 + 4:g} {y1 - 8:g}L{x1:g} {y1:g}Z" fill="currentColor"/>')
 
 # %% ../nbs/05_autograd.ipynb #7cad8ad9
