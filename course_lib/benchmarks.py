@@ -53,7 +53,7 @@ def _():
     a, b = _square()
     return lambda: matmul_numba(a, b), lambda: a @ b
 
-# %% ../nbs/C_benchmarks.ipynb #4ff28bf1
+# %% ../nbs/C_benchmarks.ipynb #bc17da80
 def _digits() -> tuple[torch.Tensor, torch.Tensor]: return torch.rand(5, 784), torch.randn(784, 10)
 
 _rungs = {"three loops, lists": matmul_lists, "two loops, rows": matmul_rows,
@@ -61,19 +61,19 @@ _rungs = {"three loops, lists": matmul_lists, "two loops, rows": matmul_rows,
           "register tile in C": matmul_c, "einsum": matmul_einsum}
 
 for _name, _f in _rungs.items():
-    @row(f"(5, 784)(784, 10): {_name} / PyTorch @")
+    @row(f"five digits: {_name} / PyTorch @")
     def _(f=_f):
         a, b = _digits()
         args = (a.tolist(), b.tolist()) if f is matmul_lists else (a, b)
         return lambda: f(*args), lambda: a @ b
 
-# %% ../nbs/C_benchmarks.ipynb #2aecc9a1
-@row("einsum ik,kj->ij, (64, 784)(784, 50): ours / PyTorch's", goal=2.)
+# %% ../nbs/C_benchmarks.ipynb #c102f60b
+@row("einsum ik,kj->ij: ours / PyTorch's", goal=2.)
 def _():
     a, b = torch.randn(64, 784), torch.randn(784, 50)
     return lambda: einsum("ik,kj->ij", a, b), lambda: torch.einsum("ik,kj->ij", a, b)
 
-@row("einsum bik,bkj->bij, 64×64×64×64: ours / PyTorch's", goal=2.)
+@row("einsum bik,bkj->bij: ours / PyTorch's", goal=2.)
 def _():
     a, b = torch.randn(64, 64, 64), torch.randn(64, 64, 64)
     return lambda: einsum("bik,bkj->bij", a, b), lambda: torch.einsum("bik,bkj->bij", a, b)
@@ -111,17 +111,18 @@ def measure(
     ours, reference = (*np.median(times, 0).tolist(), None)[:2]
     return Result(row.name, threads, ours, reference, ratio, low, high, goal, None if goal is None else ratio <= goal)
 
-# %% ../nbs/C_benchmarks.ipynb #9eac66a6
+# %% ../nbs/C_benchmarks.ipynb #15778477
 class Results(list):
     "A list of `Result`s that shows itself as a table."
     def __repr__(self) -> str:
         width = max([len(o.name) for o in self], default=4) + 2
-        rows = [f"{'':{width}}{'threads':>7}{'time':>12}{'ratio':>10}{'middle half':>16}{'goal':>7}  holds"]
+        rows = [f"{'':{width}}{'thr.':>4}{'time':>11}{'ratio':>9}{'middle half':>15}{'goal':>6}  holds"]
         for o in self:
             unit = "" if o.reference is not None else " s"
             spread, goal = f"{o.low:.3g} – {o.high:.3g}", "" if o.goal is None else f"{o.goal:g}{unit}"
             holds = "" if o.holds is None else "yes" if o.holds else "NO"
-            rows.append(f"{o.name:{width}}{o.threads:>7}{o.seconds*1e3:>9.3g} ms{o.ratio:>8.3g}{unit:2}{spread:>16}{goal:>7}  {holds}")
+            rows.append(f"{o.name:{width}}{o.threads:>4}{o.seconds*1e3:>8.3g} ms{o.ratio:>7.3g}{unit:2}{spread:>15}"
+                        f"{goal:>6}  {holds}".rstrip())
         return "\n".join(rows)
 
 # %% ../nbs/C_benchmarks.ipynb #545bdc1d

@@ -65,7 +65,8 @@ def difference(
         return "" if same else f"{at}{got:.12g}, not {want:.12g}"
     if type(got) != type(want): return f"{at}{type(got).__name__}, not {type(want).__name__}"
     if isinstance(want, bytes) and len(got) != len(want): return f"{at}{len(got)} bytes, not {len(want)}"
-    if isinstance(want, bytes): return next((f"{at}byte {i} is {g}, not {w}" for i, (g, w) in enumerate(zip(got, want)) if g != w), "")
+    if isinstance(want, bytes):
+        return next((f"{at}byte {i} is {g}, not {w}" for i, (g, w) in enumerate(zip(got, want)) if g != w), "")
     return "" if got == want else f"{at}another value"
 
 # %% ../nbs/A_exercises.ipynb #dd4db138
@@ -81,7 +82,8 @@ _known = {} # every exercise so far, by name
 
 @dataclass
 class Exercise:
-    "A decorator: the function under it becomes the solution of an exercise of its name, which `check` then finds."
+    """A decorator: the function under it becomes the solution of an exercise of its name, which `check`
+    then finds."""
     chapter: str               # the notebook it belongs to, as 01_matmul
     oracle: Callable           # gives the right values, from an independent source
     cases: dict[str, Callable] # what is special about a case → a function that makes its arguments, a tuple
@@ -99,7 +101,9 @@ class Exercise:
         return lambda f: self.mistakes.append(Mistake(name, hint, f)) or f
 
     def source(self) -> str:
-        "The code of the solution, without its decorator. `OSError` where the course is installed without solutions."
+        """The code of the solution, without its decorator.
+
+        `OSError` where the course is installed without solutions."""
         lines = inspect.getsource(self.answer).splitlines()
         return "\n".join(lines[next(i for i, o in enumerate(lines) if o.startswith("def ")):])
 
@@ -163,7 +167,9 @@ def outcomes(
 
 # %% ../nbs/A_exercises.ipynb #df7a34da
 def _differ(got: Outcome, want: Outcome, tol: float, exact: bool = True) -> str:
-    "In words, how one outcome is not the other; empty when they agree. Not `exact`: in any element type, or by any error."
+    """In words, how one outcome is not the other; empty when they agree.
+
+    Not `exact`: in any element type, or by any error."""
     if isinstance(got.error, TooLong): return "it does not end"
     if not got.error and want.error: return "it raises nothing"
     if got.error and want.error:
@@ -176,17 +182,23 @@ def _differ(got: Outcome, want: Outcome, tol: float, exact: bool = True) -> str:
 
 # %% ../nbs/A_exercises.ipynb #847d57b3
 def _diagnose(ex: Exercise, got: list[Outcome], i: int) -> tuple[str, str]:
-    "The name of the mistake behind `got`, which fails first at `i`, and a hint; two empty strings when it is not a known one."
-    if isinstance(got[i].error, TooLong): return "it does not end", "Which line makes sure that the loop comes to an end? (If the machine stays busy now, restart the kernel.)"
-    if got[i].changed: return "it changes its argument", "Which line writes into something that was passed in? The caller still needs it."
-    if hasattr(got[i].value, "__next__"): return "it returns a generator", "It can be read only once. Which brackets make a list of it?"
+    """The name of the mistake behind `got`, which fails first at `i`, and a hint; two empty strings
+    when it is not a known one."""
+    if isinstance(got[i].error, TooLong):
+        return "it does not end", "Which line makes sure that the loop comes to an end? (If the machine stays busy now, restart the kernel.)"
+    if got[i].changed:
+        return "it changes its argument", "Which line writes into something that was passed in? The caller still needs it."
+    if hasattr(got[i].value, "__next__"):
+        return "it returns a generator", "It can be read only once. Which brackets make a list of it?"
     if any(_differ(b, a, ex.tol) and not _differ(a, a, ex.tol) for a, b in zip(got, got[len(ex.cases):])):
         return "two calls with the same arguments differ", "What is kept from call to call, or left to chance: a default argument, a global name, a random number?"
     for exact in (True, False):
         for m in ex.mistakes:
             seen = outcomes(m.answer, ex)
-            if len(seen) == len(got) and not any(_differ(g, s, ex.tol, exact) for g, s in zip(got, seen)): return m.name, m.hint
-    if not got[i].error and got[i].value is None: return "it returns nothing", "Does every path through the function end in a `return`? Printing is not returning."
+            if len(seen) == len(got) and not any(_differ(g, s, ex.tol, exact) for g, s in zip(got, seen)):
+                return m.name, m.hint
+    if not got[i].error and got[i].value is None:
+        return "it returns nothing", "Does every path through the function end in a `return`? Printing is not returning."
     return "", ""
 
 # %% ../nbs/A_exercises.ipynb #a8b81cd6
@@ -237,7 +249,8 @@ def is_stub(f: Callable) -> bool:
     if not hasattr(f, "__code__"): return False
     code = list(dis.get_instructions(f))
     if not {o.opname for o in code} <= _STUB_CODE: return False
-    if any(o.opname == "RAISE_VARARGS" for o in code): return all(o.argval == "NotImplementedError" for o in code if o.opname == "LOAD_GLOBAL")
+    if any(o.opname == "RAISE_VARARGS" for o in code):
+        return all(o.argval == "NotImplementedError" for o in code if o.opname == "LOAD_GLOBAL")
     return all(o.argval is None for o in code if o.opname not in ("RESUME", "NOP"))
 
 # %% ../nbs/A_exercises.ipynb #e985f224
@@ -260,7 +273,8 @@ def judge(
     run: Callable = outcomes, # how it is run; the class's grader does that in another process
 ) -> Panel:              # "right", "not yet" or "not attempted", and why
     "Run `f` on the cases of `ex`, compare with the oracle, and say what is seen."
-    if is_stub(f): return Panel(ex.name, "not attempted", [("next", "write your answer into the function, and run this cell again")])
+    if is_stub(f):
+        return Panel(ex.name, "not attempted", [("next", "write your answer into the function, and run this cell again")])
     with catch_warnings(action="ignore"): return _judge(ex, f, seconds, run) # a mistake may divide by zero on the way
 
 def _judge(ex: Exercise, f: Callable, seconds: float, run: Callable) -> Panel:
@@ -269,7 +283,8 @@ def _judge(ex: Exercise, f: Callable, seconds: float, run: Callable) -> Panel:
     got = run(f, ex, seconds)
     said = [_differ(g, w, ex.tol) for g, w in zip(got, want)]
     failing = [i for i, o in enumerate(said) if o]
-    if not failing: return Panel(ex.name, "right", [("cases", f"{len(ex.cases)}, each run twice: {', '.join(ex.cases)}")])
+    if not failing:
+        return Panel(ex.name, "right", [("cases", f"{len(ex.cases)}, each run twice: {', '.join(ex.cases)}")])
     cases = list(ex.cases.items())*2
     i = min(failing, key=lambda i: (i >= len(ex.cases), _empty(cases[i][1]()), _size(cases[i][1]())))
     return Panel(ex.name, "not yet", _explain(ex, f, cases[i], got, want[i], i, said[i]))
@@ -325,7 +340,8 @@ def check(
     seconds: float = 5., # how long it may take, for all cases together
 ) -> Panel:
     "Run your answer on every case of its exercise, and show a verdict."
-    if not callable(answer): return Panel("check", "nothing to check", [("give it", "the function itself, as in check(my_relu), not what it returns")])
+    if not callable(answer):
+        return Panel("check", "nothing to check", [("give it", "the function itself, as in check(my_relu), not what it returns")])
     ex = _find(answer)
     if isinstance(ex, Panel): return ex
     verdict = judge(ex, answer, seconds)
@@ -364,6 +380,8 @@ def solution(
     "One solution of the exercise called `name`. It is checked first: `AssertionError` if it is not right."
     ex = _find(name)
     if isinstance(ex, Panel): return ex
-    if (verdict := judge(ex, ex.answer, 60)).verdict != "right": raise AssertionError(f"the course's own solution is wrong\n{verdict}")
+    if (verdict := judge(ex, ex.answer, 60)).verdict != "right":
+        raise AssertionError(f"the course's own solution is wrong\n{verdict}")
     try: return Solution(ex.name, ex.source())
-    except OSError: return Panel(ex.name, "no solution", [("why", "this copy of the course comes without solutions")])
+    except OSError:
+        return Panel(ex.name, "no solution", [("why", "this copy of the course comes without solutions")])
