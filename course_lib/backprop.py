@@ -11,15 +11,18 @@ import torch
 from typing import Callable, Sequence
 from torch import Tensor
 
-# %% ../nbs/04_backprop.ipynb #f163d9dc
+# %% ../nbs/04_backprop.ipynb #847fb735
 def _floats(x: object) -> None:
     "`TypeError` unless `x` is a tensor of floating-point numbers."
     if not isinstance(x, Tensor) or not x.is_floating_point():
-        raise TypeError(f"expected floating-point numbers, got {getattr(x, 'dtype', type(x).__name__)}: convert with x.float()")
+        raise TypeError("expected floating-point numbers, got "
+                        f"{getattr(x, 'dtype', type(x).__name__)}: convert with x.float()")
 
 def _one_number(y: Tensor | float) -> float:
     "What a loss returned, as a number of Python."
-    if isinstance(y, Tensor) and y.numel() != 1: raise ValueError(f"expected f to return one number, got shape {tuple(y.shape)}: sum it, perhaps with weights")
+    if isinstance(y, Tensor) and y.numel() != 1:
+        raise ValueError(f"expected f to return one number, got shape {tuple(y.shape)}: sum it, "
+                         "perhaps with weights")
     return float(y.detach() if isinstance(y, Tensor) else y)
 
 def numeric_grad(
@@ -39,23 +42,27 @@ def numeric_grad(
     g = torch.zeros_like(x, memory_format=torch.contiguous_format, requires_grad=False)
     for i in range(x.numel()):
         (low, f_low), (high, f_high) = at(i, -eps), at(i, eps)
-        if low == high: raise ValueError(f"a step of {eps} does not change the element {low} in {x.dtype}: take a larger eps")
+        if low == high:
+            raise ValueError(f"a step of {eps} does not change the element {low} in {x.dtype}: take a "
+                             "larger eps")
         g.view(-1)[i] = (f_high - f_low)/(high - low)
     return g
 
-# %% ../nbs/04_backprop.ipynb #bc4d8fd7
+# %% ../nbs/04_backprop.ipynb #472fc693
 def _tensors(**named: object) -> None:
     "`TypeError` that names what is no tensor."
     for name, o in named.items():
         if isinstance(o, Tensor): continue
-        raise TypeError(f"expected tensors, got {name} of type {type(o).__name__}: convert with torch.tensor({name})")
+        raise TypeError(f"expected tensors, got {name} of type {type(o).__name__}: convert with "
+                        f"torch.tensor({name})")
 
 def _diff(output: Tensor, targ: Tensor) -> Tensor:
     "`output - targ`, of the shape of `targ`."
     _tensors(output=output, targ=targ)
     if output.shape == targ.shape: return output - targ
     if output.shape == (*targ.shape, 1): return output[..., 0] - targ # (n,) - (n,)
-    raise ValueError(f"expected outputs and targets of one shape, or (n, 1) and (n,), got {tuple(output.shape)} and {tuple(targ.shape)}")
+    raise ValueError("expected outputs and targets of one shape, or (n, 1) and (n,), got "
+                     f"{tuple(output.shape)} and {tuple(targ.shape)}")
 
 def mse(
     output: Tensor, # (n, 1), or the shape of targ
@@ -81,31 +88,40 @@ def relu(
     _tensors(x=x)
     return x.clamp_min(0)
 
-# %% ../nbs/04_backprop.ipynb #7a1b654c
+# %% ../nbs/04_backprop.ipynb #3694c800
 def _gradient(out: Tensor) -> Tensor:
     "The gradient that a later step has stored in `out.g`."
     _tensors(out=out)
     g = getattr(out, "g", None)
-    if g is None: raise RuntimeError(f"the output of shape {tuple(out.shape)} has no gradient in .g yet: go backwards, the loss first, then each step before it")
-    if g.shape != out.shape: raise ValueError(f"expected a gradient of the output's shape {tuple(out.shape)}, got {tuple(g.shape)}")
+    if g is None:
+        raise RuntimeError(f"the output of shape {tuple(out.shape)} has no gradient in .g yet: go "
+                           "backwards, the loss first, then each step before it")
+    if g.shape != out.shape:
+        raise ValueError(f"expected a gradient of the output's shape {tuple(out.shape)}, got "
+                         f"{tuple(g.shape)}")
     return g
 
 def relu_grad(
     inp: Tensor, # what went into relu, any shape
     out: Tensor, # what came out, with its gradient in out.g, of the same shape
 ) -> None:
-    "Store in `inp.g` the gradient with respect to the input of `relu`. `RuntimeError` if `out.g` is not there."
+    """Store in `inp.g` the gradient with respect to the input of `relu`.
+
+    `RuntimeError` if `out.g` is not there."""
     g = _gradient(out)
-    if inp.shape != out.shape: raise ValueError(f"expected input and output of one shape, got {tuple(inp.shape)} and {tuple(out.shape)}")
+    if inp.shape != out.shape:
+        raise ValueError(f"expected input and output of one shape, got {tuple(inp.shape)} and "
+                         f"{tuple(out.shape)}")
     inp.g = torch.where(inp > 0, g, 0)
 
-# %% ../nbs/04_backprop.ipynb #83d5bb49
+# %% ../nbs/04_backprop.ipynb #90cca2a4
 def _fit(x: Tensor, w: Tensor, b: Tensor) -> None:
     "`ValueError` unless `x @ w + b` is a linear layer."
     _tensors(x=x, w=w, b=b)
     if x.ndim != 2 or w.ndim != 2 or x.shape[1] != w.shape[0] or b.shape != w.shape[1:]:
         turned = x.ndim == w.ndim == 2 and x.shape[1] == w.shape[1] and b.shape == w.shape[:1]
-        raise ValueError(f"expected x (n, n_in), w (n_in, n_out) and b (n_out,), got {tuple(x.shape)}, {tuple(w.shape)} and {tuple(b.shape)}"
+        raise ValueError(f"expected x (n, n_in), w (n_in, n_out) and b (n_out,), got {tuple(x.shape)}, "
+                         f"{tuple(w.shape)} and {tuple(b.shape)}"
                          + ": weights are (n_in, n_out) here, so try w.t()"*turned)
 
 def lin(
@@ -117,31 +133,38 @@ def lin(
     _fit(x, w, b)
     return x @ w + b
 
-# %% ../nbs/04_backprop.ipynb #3c6736fd
+# %% ../nbs/04_backprop.ipynb #2ddfb16e
 def lin_grad(
     inp: Tensor, # what went into lin: (n, n_in)
     out: Tensor, # what came out: (n, n_out), with its gradient in out.g
     w: Tensor,   # weights (n_in, n_out)
     b: Tensor,   # biases (n_out,)
 ) -> None:
-    "Store in `inp.g`, `w.g` and `b.g` the gradients with respect to the three inputs of `lin`. `RuntimeError` if `out.g` is not there."
+    """Store in `inp.g`, `w.g` and `b.g` the gradients with respect to the three inputs of `lin`.
+
+    `RuntimeError` if `out.g` is not there."""
     _fit(inp, w, b)
     g = _gradient(out)
-    if out.shape != (len(inp), len(b)): raise ValueError(f"expected an output (n, n_out) of shape {(len(inp), len(b))}, got {tuple(out.shape)}")
+    if out.shape != (len(inp), len(b)):
+        raise ValueError(f"expected an output (n, n_out) of shape {(len(inp), len(b))}, got "
+                         f"{tuple(out.shape)}")
     inp.g = g @ w.t()   # (n, n_out) @ (n_out, n_in) -> (n, n_in)
     w.g = inp.t() @ g   # (n_in, n) @ (n, n_out) -> (n_in, n_out)
     b.g = g.sum(0)      # (n, n_out) -> (n_out,)
 
-# %% ../nbs/04_backprop.ipynb #dabd1b64
+# %% ../nbs/04_backprop.ipynb #aa494313
 class Model:
-    "Layers one after another, then a loss. `ValueError` if a layer is used twice: it remembers only its last call."
+    """Layers one after another, then a loss.
+
+    `ValueError` if a layer is used twice: it remembers only its last call."""
     def __init__(self,
         layers: Sequence[Callable], # each is called on what the one before returned, and has a method backward()
         loss: Callable,             # called on the last output and the target; has a method backward()
     ):
         self.layers, self.loss = list(layers), loss
         if twice := [o for i, o in enumerate(self.layers) if any(o is p for p in self.layers[:i])]:
-            raise ValueError(f"expected each layer once, got the same {type(twice[0]).__name__} twice; it remembers only its last call: make another")
+            raise ValueError(f"expected each layer once, got the same {type(twice[0]).__name__} twice; "
+                             "it remembers only its last call: make another")
 
     def __call__(self,
         x: Tensor,    # a batch (n, n_in)
@@ -156,9 +179,12 @@ class Model:
         self.loss.backward()
         for layer in reversed(self.layers): layer.backward()
 
-# %% ../nbs/04_backprop.ipynb #c44c8bf7
+# %% ../nbs/04_backprop.ipynb #36a89d5f
 class LayerFunction:
-    "A step that remembers its last call. A subclass defines `forward(*args)`, which returns the output, and `bwd(out, *args)`, which stores gradients in `.g` of the arguments."
+    """A step that remembers its last call.
+
+    A subclass defines `forward(*args)`, which returns the output, and `bwd(out, *args)`, which
+    stores gradients in `.g` of the arguments."""
     def __call__(self,
         *args: Tensor, # what `forward` takes, any shapes
     ) -> Tensor:       # what `forward` returns
@@ -182,7 +208,9 @@ class LayerFunction:
 
     def backward(self) -> None:
         "Run `bwd` on what the last call has left. `RuntimeError` before the first call."
-        if not hasattr(self, "out"): raise RuntimeError(f"{type(self).__name__}: nothing to go back through; call it on an input before backward()")
+        if not hasattr(self, "out"):
+            raise RuntimeError(f"{type(self).__name__}: nothing to go back through; call it on an "
+                               "input before backward()")
         self.bwd(self.out, *self.args)
 
 # %% ../nbs/04_backprop.ipynb #77810261
@@ -205,9 +233,10 @@ class Mse(LayerFunction):
     def forward(self, inp: Tensor, targ: Tensor) -> Tensor: return mse(inp, targ)
     def bwd(self, out: Tensor, inp: Tensor, targ: Tensor) -> None: mse_grad(inp, targ)
 
-# %% ../nbs/04_backprop.ipynb #df800354
+# %% ../nbs/04_backprop.ipynb #d36b7012
 class MyRelu(torch.autograd.Function):
-    "ReLU with its gradient written by hand: call it as `MyRelu.apply(x)`; see [extending PyTorch](https://docs.pytorch.org/docs/stable/notes/extending.html)."
+    """ReLU with its gradient written by hand: call it as `MyRelu.apply(x)`; see [extending
+    PyTorch](https://docs.pytorch.org/docs/stable/notes/extending.html)."""
     @staticmethod
     def forward(
         ctx,       # what is kept for the way back

@@ -5,14 +5,18 @@
 # %% auto #0
 __all__ = ['ROWS', 'Row', 'row', 'Result', 'measure', 'Results', 'benchmark', 'plot_results', 'save_results']
 
-# %% ../nbs/C_benchmarks.ipynb #cd28f25f
+# %% ../nbs/C_benchmarks.ipynb #39eec61c
 import json, os, platform
 import numpy as np, torch
 from pathlib import Path
 from typing import Callable, NamedTuple, Sequence
+from . import autograd
+from .backprop import Lin, Model, Mse, Relu
 from .broadcasting import einsum
 from .data import load_images
-from .matmul import matmul_broadcast, matmul_c, matmul_einsum, matmul_lists, matmul_numba, matmul_rows
+from .init import kaiming_normal_, kaiming_uniform_
+from .matmul import (
+    matmul_broadcast, matmul_c, matmul_einsum, matmul_lists, matmul_numba, matmul_rows)
 
 # %% ../nbs/C_benchmarks.ipynb #09dbe708
 class Row(NamedTuple):
@@ -77,6 +81,67 @@ def _():
 def _():
     a, b = torch.randn(64, 64, 64), torch.randn(64, 64, 64)
     return lambda: einsum("bik,bkj->bij", a, b), lambda: torch.einsum("bik,bkj->bij", a, b)
+
+# %% ../nbs/C_benchmarks.ipynb #7c5222d9
+@row("kaiming_uniform_, (50, 784): ours / PyTorch's", goal=1.5)
+def _():
+    w = torch.empty(50, 784)
+    theirs = torch.nn.init.kaiming_uniform_
+    return lambda: kaiming_uniform_(w, nonlinearity="relu"), lambda: theirs(w, nonlinearity="relu")
+
+@row("kaiming_normal_, (512, 512): ours / PyTorch's", goal=1.2)
+def _():
+    w = torch.empty(512, 512)
+    theirs = torch.nn.init.kaiming_normal_
+    return lambda: kaiming_normal_(w, nonlinearity="relu"), lambda: theirs(w, nonlinearity="relu")
+
+# %% ../nbs/C_benchmarks.ipynb #cab3ab75
+def _by_hand(bs: int):
+    params = [torch.randn(784, 50)*0.05, torch.zeros(50), torch.randn(50, 10)*0.1, torch.zeros(10)]
+    x, targ = torch.randn(bs, 784), torch.randn(bs, 10)
+    model = Model([Lin(*params[:2]), Relu(), Lin(*params[2:])], Mse())
+    w1, b1, w2, b2 = leaves = [o.clone().requires_grad_() for o in params]
+    inp = x.clone().requires_grad_() # ours gives the gradient of the pixels too
+    def ours():
+        model(x, targ)
+        model.backward()
+    def reference():
+        loss = torch.nn.functional.mse_loss((inp @ w1 + b1).relu() @ w2 + b2, targ)
+        torch.autograd.grad(loss, [inp, *leaves])
+    return ours, reference
+
+@row("gradients by hand, batch 64 / autograd", goal=1.2)
+def _(): return _by_hand(64)
+
+@row("gradients by hand, batch 1024 / autograd", goal=1.3)
+def _(): return _by_hand(1024)
+
+@row("sum of outer products / x.t() @ g")
+def _():
+    x, g = torch.randn(64, 784), torch.randn(64, 50)
+    return lambda: (x[:, :, None]*g[:, None, :]).sum(0), lambda: x.t() @ g
+
+# %% ../nbs/C_benchmarks.ipynb #5ddc6f32
+def _step_05(bs: int) -> tuple[Callable, Callable]:
+    net = torch.nn.Sequential(torch.nn.Linear(784, 50), torch.nn.ReLU(), torch.nn.Linear(50, 10))
+    opt, xb, yb = torch.optim.SGD(net.parameters(), lr=0.01), torch.rand(bs, 784), torch.randint(0, 10, (bs,))
+    params = [autograd.Tensor(o.detach().numpy().T, requires_grad=True) for o in net.parameters()]
+    x, y = autograd.Tensor(xb.numpy()), yb.numpy()
+    def ours():
+        w1, b1, w2, b2 = params
+        x.linear(w1, b1).relu().linear(w2, b2).cross_entropy(y).backward()
+        for p in params:
+            p.data -= 0.01*p.grad
+            p.zero_grad()
+    def theirs():
+        torch.nn.functional.cross_entropy(net(xb), yb).backward()
+        opt.step()
+        opt.zero_grad()
+    return ours, theirs
+
+for _bs, _goal in {64: 0.8, 1024: 1.1}.items():
+    @row(f"training step, batch {_bs}: our tape / PyTorch", goal=_goal)
+    def _(bs=_bs): return _step_05(bs)
 
 # %% ../nbs/C_benchmarks.ipynb #3265fbc9
 class Result(NamedTuple):

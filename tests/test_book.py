@@ -302,12 +302,12 @@ def small(tmp_path) -> Path:
 
 def test_repository_links_when_there_is_one(small):
     ini = small/"settings.ini"
-    ini.write_text(re.sub(r"^repo_url =.*", "repo_url = https://github.com/OWNER/REPO", ini.read_text(encoding="utf-8"), flags=re.M), encoding="utf-8")
+    ini.write_text(re.sub(r"^repo_url =.*", "repo_url = https://github.com/fastai/nbdev", ini.read_text(encoding="utf-8"), flags=re.M), encoding="utf-8")
     done = build(small)
     assert not done.returncode, done.stdout + done.stderr
     links = " ".join(remote_links(BeautifulSoup((small/"_book"/"00_one.html").read_text(encoding="utf-8"), "html.parser")))
-    assert "https://colab.research.google.com/github/OWNER/REPO/blob/main/nbs/00_one.ipynb" in links
-    assert "https://github.com/OWNER/REPO/edit/main/nbs/00_one.ipynb" in links
+    assert "https://colab.research.google.com/github/fastai/nbdev/blob/main/nbs/00_one.ipynb" in links
+    assert "https://github.com/fastai/nbdev/edit/main/nbs/00_one.ipynb" in links
 
 def test_rebuild_runs_only_what_changed(small):
     (small/"nbs"/"checks").mkdir()

@@ -1,6 +1,8 @@
 """Time what the course claims about speed, on this machine; write the table, a picture and a JSON file to _build/."""
-import argparse, sys
+import argparse, os, sys
 from chapters import ROOT
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1") # NumPy reads it when it is imported; PyTorch's threads are set row by row
 
 def main():
     p = argparse.ArgumentParser(description=__doc__)
