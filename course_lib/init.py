@@ -21,7 +21,9 @@ def _activations(n_layers: int, width: int, init: Callable, act: Callable | None
     for _ in range(n_layers):
         w = torch.zeros(width, width)
         if (made := init(w)) is not None: w = made
-        if tuple(w.shape) != (width, width): raise ValueError(f"expected init to give weights of shape {(width, width)}, got {tuple(w.shape)}")
+        if tuple(w.shape) != (width, width):
+            raise ValueError(f"expected init to give weights of shape {(width, width)}, got "
+                             f"{tuple(w.shape)}")
         x = x @ w.t()
         if act is not None: x = act(x)
         yield x
@@ -37,10 +39,13 @@ def deep_stack(
 
     It stops after the first layer whose numbers are no longer finite. `ValueError` for sizes below 1, `TypeError` for other types."""
     for name, n in (("n_layers", n_layers), ("width", width)):
-        if isinstance(n, bool) or not isinstance(n, int): raise TypeError(f"expected a whole number for {name}, got {n!r}")
+        if isinstance(n, bool) or not isinstance(n, int):
+            raise TypeError(f"expected a whole number for {name}, got {n!r}")
         if n < 1: raise ValueError(f"expected {name} of at least 1, got {n}")
     for name, f in (("init", init), ("act", act)):
-        if not callable(f) and (f is not None or name == "init"): raise TypeError(f"expected a function for {name}, got {f!r}: as {name}=torch.nn.init.normal_")
+        if not callable(f) and (f is not None or name == "init"):
+            raise TypeError(f"expected a function for {name}, got {f!r}: as "
+                            f"{name}=torch.nn.init.normal_")
     means, stds = [], []
     with torch.no_grad():
         for x in _activations(n_layers, width, init, act):
@@ -62,7 +67,9 @@ def _plot_one(ax, name: str, stds: list[float], look: tuple[str, str, str]) -> N
 def plot_stack(
     stacks: dict[str, tuple] | tuple, # a name → (means, stds) as `deep_stack` gives them; or one such pair
 ): # -> matplotlib Figure
-    "Draw the std of each layer on a log axis, a line for each stack; a cross marks where one died. `ValueError` if there are none."
+    """Draw the std of each layer on a log axis, a line for each stack; a cross marks where one died.
+
+    `ValueError` if there are none."""
     import matplotlib.pyplot as plt
     from matplotlib.ticker import LogLocator
     if not isinstance(stacks, dict): stacks = {"std": stacks}
@@ -87,21 +94,32 @@ def calculate_gain(
     nonlinearity: str,                # name of the function, as in `torch.nn.functional`; a layer's name stands for no function
     param: int | float | None = None, # for "leaky_relu" its negative slope, 0.01 if not given; others ignore it
 ) -> float:
-    "The factor for the std of weights after this function, as [`torch.nn.init.calculate_gain`](https://docs.pytorch.org/docs/stable/nn.init.html#torch.nn.init.calculate_gain). `ValueError` for a name or slope it does not know."
+    """The factor for the std of weights after this function, as
+    [`torch.nn.init.calculate_gain`](https://docs.pytorch.org/docs/stable/nn.init.html#torch.nn.init.calculate_gain).
+
+    `ValueError` for a name or slope it does not know."""
     if nonlinearity == "leaky_relu":
         slope = 0.01 if param is None else param
-        if isinstance(slope, bool) or not isinstance(slope, (int, float)): raise ValueError(f"expected a number as negative slope, got {slope!r}")
+        if isinstance(slope, bool) or not isinstance(slope, (int, float)):
+            raise ValueError(f"expected a number as negative slope, got {slope!r}")
         return math.sqrt(2/(1 + slope**2))
-    if nonlinearity not in _GAINS: raise ValueError(f"there is no gain for {nonlinearity!r}: choose one of {', '.join([*_GAINS, 'leaky_relu'])}")
+    if nonlinearity not in _GAINS:
+        raise ValueError(f"there is no gain for {nonlinearity!r}: choose one of "
+                         f"{', '.join([*_GAINS, 'leaky_relu'])}")
     return _GAINS[nonlinearity]
 
 # %% ../nbs/03_init.ipynb #f81887cd
 def fan_in_and_fan_out(
     tensor: Tensor,     # weights (n_out, n_in, ...): channels first, then the sizes of the window, if any
 ) -> tuple[int, int]:   # (fan_in, fan_out)
-    "How many products each output adds up, and how many outputs each input takes part in. `ValueError` for fewer than two axes."
-    if not isinstance(tensor, Tensor): raise TypeError(f"expected a tensor of weights, got {type(tensor).__name__}")
-    if tensor.ndim < 2: raise ValueError(f"expected weights (n_out, n_in, ...) with at least 2 axes, got {tensor.ndim} in shape {tuple(tensor.shape)}: a bias has no fan; fill it with zeros")
+    """How many products each output adds up, and how many outputs each input takes part in.
+
+    `ValueError` for fewer than two axes."""
+    if not isinstance(tensor, Tensor):
+        raise TypeError(f"expected a tensor of weights, got {type(tensor).__name__}")
+    if tensor.ndim < 2:
+        raise ValueError(f"expected weights (n_out, n_in, ...) with at least 2 axes, got {tensor.ndim} "
+                         f"in shape {tuple(tensor.shape)}: a bias has no fan; fill it with zeros")
     n_out, n_in, *window = tensor.shape
     return n_in*math.prod(window), n_out*math.prod(window)
 
@@ -111,12 +129,15 @@ def _to_unit_std(name: str, m: Callable, inp: tuple, out: Tensor) -> Tensor:
     for _ in range(20):
         std = out.double().std().item()
         if not (math.isfinite(std) and std > 0):
-            raise ValueError(f"expected outputs with a spread from layer {name!r} ({type(m).__name__}), got a std of {std}: fill its weights with random numbers, and give it several different items")
+            raise ValueError(f"expected outputs with a spread from layer {name!r} "
+                             f"({type(m).__name__}), got a std of {std}: fill its weights with random "
+                             "numbers, and give it several different items")
         if abs(std - 1) < 1e-3: return out
         for o in (m.weight, getattr(m, "bias", None)):
             if o is not None: o.div_(std)
         out = m.forward(*inp)
-    raise ValueError(f"the std of layer {name!r} ({type(m).__name__}) does not go to 1 by dividing its weights: it is {std:.3g} after 20 rounds")
+    raise ValueError(f"the std of layer {name!r} ({type(m).__name__}) does not go to 1 by dividing its "
+                     f"weights: it is {std:.3g} after 20 rounds")
 
 # %% ../nbs/03_init.ipynb #b076e11b
 def lsuv_(
@@ -128,7 +149,9 @@ def lsuv_(
     Weight layers are those whose `weight` has at least two axes. Each is rescaled once, at its first call, in the order of the calls, in the mode the model is in.
     From [Mishkin and Matas, 2015](https://arxiv.org/abs/1511.06422). `ValueError` where there is no such layer, or its output has no spread."""
     layers = {k: m for k, m in model.named_modules() if isinstance(w := getattr(m, "weight", None), Tensor) and w.ndim > 1}
-    if not layers: raise ValueError(f"expected a model with a layer whose weight has at least 2 axes, got none in {type(model).__name__}")
+    if not layers:
+        raise ValueError("expected a model with a layer whose weight has at least 2 axes, got none in "
+                         f"{type(model).__name__}")
     done = set()
     def hook(name: str, m: Callable, inp: tuple, out: Tensor) -> Tensor | None:
         if id(m.weight) in done: return None
@@ -158,7 +181,10 @@ def xavier_uniform_(
     gain: float = 1.0,                         # what the activation function takes away
     generator: torch.Generator | None = None,  # where the random numbers come from; PyTorch's own if not given
 ) -> Tensor:                                   # the same tensor, of the same shape
-    "Fill with numbers spread evenly, of std gain·√(2/(fan_in + fan_out)) ([Glorot and Bengio 2010](https://proceedings.mlr.press/v9/glorot10a.html)). `ValueError` for fewer than two axes."
+    """Fill with numbers spread evenly, of std gain·√(2/(fan_in + fan_out)) ([Glorot and Bengio
+    2010](https://proceedings.mlr.press/v9/glorot10a.html)).
+
+    `ValueError` for fewer than two axes."""
     return _fill_uniform_(tensor, _xavier_std(tensor, gain), generator)
 
 def xavier_normal_(
@@ -166,7 +192,10 @@ def xavier_normal_(
     gain: float = 1.0,                         # what the activation function takes away
     generator: torch.Generator | None = None,  # where the random numbers come from; PyTorch's own if not given
 ) -> Tensor:                                   # the same tensor, of the same shape
-    "Fill with normal numbers of std gain·√(2/(fan_in + fan_out)) ([Glorot and Bengio 2010](https://proceedings.mlr.press/v9/glorot10a.html)). `ValueError` for fewer than two axes."
+    """Fill with normal numbers of std gain·√(2/(fan_in + fan_out)) ([Glorot and Bengio
+    2010](https://proceedings.mlr.press/v9/glorot10a.html)).
+
+    `ValueError` for fewer than two axes."""
     return _fill_normal_(tensor, _xavier_std(tensor, gain), generator)
 
 # %% ../nbs/03_init.ipynb #06e25c9f
@@ -189,7 +218,10 @@ def kaiming_uniform_(
     nonlinearity: str = "leaky_relu",          # as `calculate_gain` takes it
     generator: torch.Generator | None = None,  # where the random numbers come from; PyTorch's own if not given
 ) -> Tensor:                                   # the same tensor, of the same shape
-    "Fill with numbers spread evenly, of std gain/√fan ([He and others 2015](https://arxiv.org/abs/1502.01852)). `ValueError` for fewer than two axes or an unknown word."
+    """Fill with numbers spread evenly, of std gain/√fan ([He and others
+    2015](https://arxiv.org/abs/1502.01852)).
+
+    `ValueError` for fewer than two axes or an unknown word."""
     return tensor if _is_empty(tensor) else _fill_uniform_(tensor, _kaiming_std(tensor, a, mode, nonlinearity), generator)
 
 def kaiming_normal_(
@@ -199,5 +231,8 @@ def kaiming_normal_(
     nonlinearity: str = "leaky_relu",          # as `calculate_gain` takes it
     generator: torch.Generator | None = None,  # where the random numbers come from; PyTorch's own if not given
 ) -> Tensor:                                   # the same tensor, of the same shape
-    "Fill with normal numbers of std gain/√fan ([He and others 2015](https://arxiv.org/abs/1502.01852)). `ValueError` for fewer than two axes or an unknown word."
+    """Fill with normal numbers of std gain/√fan ([He and others
+    2015](https://arxiv.org/abs/1502.01852)).
+
+    `ValueError` for fewer than two axes or an unknown word."""
     return tensor if _is_empty(tensor) else _fill_normal_(tensor, _kaiming_std(tensor, a, mode, nonlinearity), generator)
