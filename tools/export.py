@@ -5,10 +5,13 @@ from chapters import NBS, ROOT, notebooks
 
 def readme() -> tuple[str, dict[str, bytes]]:
     "The text of README.md as the index notebook gives it, and its pictures by file name."
+    import nbformat
     from nbconvert import MarkdownExporter
-    from traitlets.config import Config
-    tags = Config({"TagRemovePreprocessor": {"enabled": True, "remove_cell_tags": ["hide"]}})
-    text, resources = MarkdownExporter(config=tags).from_filename(str(NBS/"index.ipynb"), resources={"output_files_dir": "README_files"})
+    nb = nbformat.read(NBS/"index.ipynb", as_version=4)
+    nb.metadata.language_info = {"name": "python"} # for the fences; cleaning has removed it
+    alts = [m[1] for c in nb.cells if (m := re.search(r"^#\| fig-alt: (.+)", c.source, re.M))]
+    text, resources = MarkdownExporter().from_notebook_node(nb, resources={"output_files_dir": "README_files"})
+    text = re.sub(r"!\[png\]", lambda m: f"![{alts.pop(0)}]", text)
     text = re.sub(r"(\]\()(?!https?:|#|README_files)([\w/]+\.ipynb)", r"\1nbs/\2", text)
     text = re.sub(r"^#\| .*\n", "", text, flags=re.M)
     pictures = {Path(k).name: v for k, v in resources["outputs"].items()}
