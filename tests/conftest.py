@@ -1,25 +1,15 @@
 """The chapters run in the background, two at once, while the house rules are read; each is one test, shown as it ends."""
-import asyncio, queue, threading
-import chapters, psutil, pytest
+import queue
+import chapters, pytest
 
 ORDER = {"test_house.py": 0, "test_chapters.py": 1, "test_book.py": 3}  # anything else is between
 BUDGET = 60, 120  # seconds for a chapter, and for chapter 12: told, never asserted, for machines differ
 
-class Background:
-    "Runs notebooks in a thread of its own, and hands over each `Run` as it ends."
+class Background(chapters.Background):
+    "Hands over each `Run` as it ends."
     def __init__(self, paths: list, show):
-        self.paths, self.show, self.runs, self.ended, self.error = paths, show, {}, queue.SimpleQueue(), None
-        self.shown = False
-        self.loop = asyncio.new_event_loop()
-        self.thread = threading.Thread(target=self._work, daemon=True)
-        self.thread.start()
-
-    def _work(self):
-        asyncio.set_event_loop(self.loop)
-        self.task = self.loop.create_task(chapters._run_all(self.paths, False, self.ended.put, 2))
-        try: self.loop.run_until_complete(self.task)
-        except asyncio.CancelledError: pass
-        except BaseException as e: self.error = e
+        self.show, self.runs, self.ended, self.shown = show, {}, queue.SimpleQueue(), False
+        super().__init__(paths, False, self.ended.put)
 
     def wait(self, path) -> chapters.Run:
         "The run of `path`; the lines of others that end meanwhile are shown too."
@@ -31,19 +21,6 @@ class Background:
             self.runs[r.path] = r
             self.show(line(r))
         return self.runs[path]
-
-    def stop(self):
-        "Stop what still runs, and leave no kernel behind."
-        if not self.thread.is_alive(): return
-        self.loop.call_soon_threadsafe(self.task.cancel)
-        self.thread.join(5)
-        kernels = [o for o in psutil.Process().children(recursive=True) if o.is_running() and "ipykernel" in " ".join(cmdline(o))]
-        for o in kernels: o.kill()
-        psutil.wait_procs(kernels, 3)
-
-def cmdline(process) -> list[str]:
-    try: return process.cmdline()
-    except psutil.Error: return []
 
 def line(r: chapters.Run) -> str:
     "A chapter's line; one that took long says so."

@@ -3,7 +3,7 @@
 What ran is kept in `_build/executed`; a chapter is run again only when its code, or a module it imports, has changed.
 `python tools/chapters.py` runs all; with names (`01_matmul`) only those; `--save` stores the outputs in `nbs/`.
 """
-import argparse, ast, asyncio, hashlib, json, os, re, subprocess, sys, tempfile, textwrap, time
+import argparse, ast, asyncio, hashlib, json, os, re, subprocess, sys, tempfile, textwrap, threading, time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -161,14 +161,48 @@ async def _run_all(paths: list[Path], force: bool, report, at_once: int) -> list
         return r
     return await asyncio.gather(*map(one, paths))
 
+class Background:
+    "Runs notebooks side by side in a thread of its own; in the main thread nbclient would take Ctrl-C for itself."
+    def __init__(self, paths: list[Path], force: bool, report, at_once: int = 2):
+        self.result, self.error, self.loop = None, None, asyncio.new_event_loop()
+        self.task = self.loop.create_task(_run_all(paths, force, report, at_once))
+        self.thread = threading.Thread(target=self._work, daemon=True)
+        self.thread.start()
+
+    def _work(self):
+        asyncio.set_event_loop(self.loop)
+        try: self.result = self.loop.run_until_complete(self.task)
+        except BaseException as e: self.error = e
+
+    def stop(self):
+        "Stop what still runs, and leave no kernel behind."
+        if not self.thread.is_alive(): return
+        import psutil
+        kernels = [o for o in psutil.Process().children(recursive=True) if "ipykernel" in " ".join(_cmdline(o))]
+        self.loop.set_exception_handler(lambda *args: None) # what is cut off now need not complain
+        self.loop.call_soon_threadsafe(self.task.cancel)
+        self.thread.join(5)
+        for o in kernels:
+            if o.is_running(): o.kill()
+        psutil.wait_procs(kernels, 3)
+
+def _cmdline(process) -> list[str]:
+    import psutil
+    try: return process.cmdline()
+    except psutil.Error: return []
+
 def run_all(
     paths: list[Path],      # the notebooks
     force: bool = False,    # run also what has not changed
     report=lambda r: print(r, flush=True), # called with each `Run` as it ends
-    at_once: int = 2,       # how many side by side, each on one thread
 ) -> list[Run]:             # in the order of `paths`
-    "Run notebooks side by side."
-    return asyncio.run(_run_all(paths, force, report, at_once))
+    "Run notebooks, two side by side, each on one thread."
+    background = Background(paths, force, report)
+    try:
+        while background.thread.is_alive(): background.thread.join(0.2)
+    finally: background.stop()
+    if background.error: raise background.error
+    return background.result
 
 def select(names: list[str]) -> list[Path]:
     "The notebooks called `names`, or all of them."
