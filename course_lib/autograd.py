@@ -29,16 +29,16 @@ def _order(root) -> list:
             todo.extend([(o, False) for o, _ in reversed(t._inputs)])
     return order[::-1]
 
-# %% ../nbs/05_autograd.ipynb #6fc63714
+# %% ../nbs/05_autograd.ipynb #12ac151e
 def _sum_to(
     g: np.ndarray,          # a gradient, of a shape that `shape` broadcasts to
     shape: tuple[int, ...], # the shape before broadcasting
 ) -> np.ndarray:            # of shape `shape`
     "The gradient `g`, summed over the axes that broadcasting stretched or added."
-    g = g.sum(tuple(range(g.ndim - len(shape))))
-    return g.sum(tuple(i for i, n in enumerate(shape) if n == 1 != g.shape[i]), keepdims=True)
+    new = g.ndim - len(shape)
+    return g.sum((*range(new), *[i for i, n in enumerate(shape, new) if n == 1])).reshape(shape)
 
-# %% ../nbs/05_autograd.ipynb #f08449d2
+# %% ../nbs/05_autograd.ipynb #63a2bb96
 class _Array:
     "What any array can do, gradients aside; its numbers are in `data`."
     __slots__ = ()
@@ -54,6 +54,7 @@ class _Array:
     def __array__(self, dtype=None, copy=None): return np.array(self.data, dtype=dtype)
     def __len__(self): return len(self.data)
     def __iter__(self): return (self[i] for i in range(len(self)))
+    def __contains__(self, x): return bool((self.data == x).any())
     def __bool__(self): return bool(self.item())
     def __float__(self): return float(self.item())
     def __int__(self): return int(self.item())
@@ -124,10 +125,10 @@ def _repr(t: Tensor) -> str:
 
 Tensor.detach, Tensor.zero_grad, Tensor.__repr__ = _detach, _zero_grad, _repr
 
-# %% ../nbs/05_autograd.ipynb #17a01dcd
+# %% ../nbs/05_autograd.ipynb #847a1f1d
 def _start(t: Tensor, gradient) -> np.ndarray:
     "The gradient that `backward` starts from, of the shape of `t`: an array of its own."
-    if not t._needs: raise RuntimeError("expected a tensor that was computed from one with requires_grad=True, outside of no_grad(), got one that was not")
+    if not t._needs: raise RuntimeError("nothing was recorded for this tensor: make the leaves with requires_grad=True, and compute with them outside of no_grad()")
     if gradient is None:
         if t.data.size == 1: return np.ones_like(t.data)
         raise RuntimeError(f"expected a scalar to start from, got a tensor of shape {t.shape}: reduce it, as with sum(), or pass a gradient of that shape")
@@ -209,18 +210,17 @@ def _elementwise(name: str, f: Callable, slope: Callable) -> Callable:
 for _name, _pair in _ELEMENTWISE.items(): setattr(Tensor, _name, _elementwise(_name, *_pair))
 Tensor.__neg__, Tensor.__abs__ = Tensor.neg, Tensor.abs
 
-# %% ../nbs/05_autograd.ipynb #b0078a9e
+# %% ../nbs/05_autograd.ipynb #0a782618
 def _matmul(x, y):
     a, b = _array(x), _array(y)
-    if np.ndim(a) and np.ndim(b) and a.shape[-1] != (inner := b.shape[-2:][0]):
-        raise ValueError(f"cannot multiply shapes {a.shape} and {b.shape}: the inner sizes {a.shape[-1]} and {inner} must be equal")
-    out = a @ b
-    a, b = a if a.ndim > 1 else a[None], b if b.ndim > 1 else b[:, None]
-    missing = tuple(i for i, o in ((-2, x), (-1, y)) if np.ndim(_array(o)) == 1)
-    def to_y(g):
-        d = a.mT @ np.expand_dims(g, missing)
-        return d[..., 0] if -1 in missing else d
-    return _record("matmul", out, (x, lambda g: np.expand_dims(g, missing) @ b.mT), (y, to_y))
+    try: out = a @ b
+    except ValueError:
+        raise ValueError(f"cannot multiply shapes {np.shape(a)} and {np.shape(b)}: the inner sizes must be equal, and those before them must broadcast") from None
+    lacking = (-2,)*(a.ndim == 1) + (-1,)*(b.ndim == 1) # the axes that vectors do not have
+    a, b = np.atleast_2d(a), b if b.ndim > 1 else b[:, None]
+    def grown(g): return np.expand_dims(g, lacking) if lacking else g
+    def to_y(g): return (a.mT @ grown(g))[..., 0] if -1 in lacking else a.mT @ grown(g)
+    return _record("matmul", out, (x, lambda g: grown(g) @ b.mT), (y, to_y))
 
 Tensor.__matmul__ = Tensor.matmul = _matmul
 Tensor.__rmatmul__ = lambda self, other: _matmul(other, self)
@@ -270,11 +270,12 @@ def _unsqueeze(t: Tensor, axis: int | tuple[int, ...]) -> Tensor: # the shape wi
 Tensor.reshape, Tensor.transpose, Tensor.squeeze, Tensor.unsqueeze = _reshape, _transpose, _squeeze, _unsqueeze
 Tensor.T = property(_transpose)
 
-# %% ../nbs/05_autograd.ipynb #93a62a18
+# %% ../nbs/05_autograd.ipynb #cd632846
 def _plain(index):
     "An index without tensors, in arrays of our own."
     if isinstance(index, tuple): return tuple(map(_plain, index))
-    return np.array(_array(index)) if isinstance(index, (Tensor, np.ndarray, list)) else index
+    if isinstance(index, Tensor): index = index.data
+    return np.array(index) if isinstance(index, (np.ndarray, list)) else index
 
 def _getitem(t: Tensor, index) -> Tensor: # the shape that NumPy gives
     "Elements of a tensor of any shape: by numbers, slices, None, `...`, masks, and arrays of indices, in which a place may occur again."
@@ -420,9 +421,9 @@ def _arrow(x0: float, y0: float, x1: float, y1: float) -> str:
     return (f'<path d="M{x0:g} {y0:g}{way} {x1:g} {y1 - 6:g}" fill="none" stroke="currentColor"/>'
             f'<path d="M{x1 - 4:g} {y1 - 8:g}L{x1 + 4:g} {y1 - 8:g}L{x1:g} {y1:g}Z" fill="currentColor"/>')
 
-# %% ../nbs/05_autograd.ipynb #7cad8ad9
+# %% ../nbs/05_autograd.ipynb #aed9d05f
 def draw_graph(
-    t: Tensor,       # a result, of any shape
+    t: Tensor, /,    # a result, of any shape
     **names: Tensor, # what to call tensors of the graph, of any shape: w=w, loss=loss
 ) -> Graph:
     "The graph behind `t`, as SVG. `RuntimeError` if it has been freed, `ValueError` if it has more than 200 tensors."
