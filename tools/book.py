@@ -173,4 +173,4 @@ def main():
 
 if __name__ == "__main__":
     try: main()
-    except KeyboardInterrupt: sys.exit("Interrupted: what was finished is kept, run the same command again to go on.")
+    except KeyboardInterrupt: chapters.interrupted()

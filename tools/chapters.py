@@ -3,7 +3,7 @@
 What ran is kept in `_build/executed`; a chapter is run again only when its code, or a module it imports, has changed.
 `python tools/chapters.py` runs all; with names (`01_matmul`) only those; `--save` stores the outputs in `nbs/`.
 """
-import argparse, ast, asyncio, hashlib, json, os, re, subprocess, sys, tempfile, textwrap, threading, time
+import argparse, ast, asyncio, hashlib, json, logging, os, re, subprocess, sys, tempfile, textwrap, threading, time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -153,10 +153,12 @@ async def run(path: Path, force: bool = False) -> Run:
     file.write_text(json.dumps(dict(key=k, seconds=seconds, outputs=outputs)), encoding="utf-8")
     return Run(path, seconds, n_checks(nb))
 
-async def _run_all(paths: list[Path], force: bool, report, at_once: int) -> list[Run]:
+async def _run_all(paths: list[Path], force: bool, report, at_once: int, stopped: threading.Event) -> list[Run]:
     room = asyncio.Semaphore(at_once)
     async def one(path: Path) -> Run:
-        async with room: r = await run(path, force)
+        async with room:
+            if stopped.is_set(): raise asyncio.CancelledError # nbclient may have swallowed the first one
+            r = await run(path, force)
         report(r)
         return r
     return await asyncio.gather(*map(one, paths))
@@ -165,7 +167,8 @@ class Background:
     "Runs notebooks side by side in a thread of its own; in the main thread nbclient would take Ctrl-C for itself."
     def __init__(self, paths: list[Path], force: bool, report, at_once: int = 2):
         self.result, self.error, self.loop = None, None, asyncio.new_event_loop()
-        self.task = self.loop.create_task(_run_all(paths, force, report, at_once))
+        self.stopped = threading.Event()
+        self.task = self.loop.create_task(_run_all(paths, force, report, at_once, self.stopped))
         self.thread = threading.Thread(target=self._work, daemon=True)
         self.thread.start()
 
@@ -178,13 +181,15 @@ class Background:
         "Stop what still runs, and leave no kernel behind."
         if not self.thread.is_alive(): return
         import psutil
-        kernels = [o for o in psutil.Process().children(recursive=True) if "ipykernel" in " ".join(_cmdline(o))]
-        self.loop.set_exception_handler(lambda *args: None) # what is cut off now need not complain
+        logging.getLogger("asyncio").disabled = True # what is cut off now need not complain
+        self.stopped.set()
         self.loop.call_soon_threadsafe(self.task.cancel)
-        self.thread.join(5)
-        for o in kernels:
-            if o.is_running(): o.kill()
-        psutil.wait_procs(kernels, 3)
+        for _ in range(20):
+            kernels = [o for o in psutil.Process().children(recursive=True) if "ipykernel" in " ".join(_cmdline(o))]
+            for o in kernels: o.kill()
+            psutil.wait_procs(kernels, 3)
+            self.thread.join(0.3)
+            if not self.thread.is_alive(): break
 
 def _cmdline(process) -> list[str]:
     import psutil
@@ -210,6 +215,11 @@ def select(names: list[str]) -> list[Path]:
     if bad := [o for o in names if o not in known]: sys.exit(f"There is no chapter {', '.join(bad)}. There are: {', '.join(known)}")
     return [known[o] for o in names] or list(known.values())
 
+def interrupted():
+    "Say so and leave at once: what nbclient still has to say at the end of the process is no help to anybody."
+    print("Interrupted: what was finished is kept, run the same command again to go on.", file=sys.stderr, flush=True)
+    os._exit(130)
+
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("names", nargs="*", help="chapters to run, as 01_matmul (default: all)")
@@ -229,4 +239,4 @@ def main():
 
 if __name__ == "__main__":
     try: main()
-    except KeyboardInterrupt: sys.exit("Interrupted: what was finished is kept, run the same command again to go on.")
+    except KeyboardInterrupt: interrupted()
