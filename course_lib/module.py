@@ -36,6 +36,9 @@ class Parameter(Tensor):
     def __reduce_ex__(self, protocol: int): return type(self), (self.data, self.requires_grad)
     def __repr__(self): return f"Parameter containing:\n{self.detach().requires_grad_(self.requires_grad)!r}"
 
+# %% ../nbs/06_module.ipynb #9f170b0b
+def _name(x) -> str: return x.__class__.__name__
+
 # %% ../nbs/06_module.ipynb #899d85f6
 class RemovableHandle:
     """What registering a hook returns: `remove()` takes the hook away again, and so does the end of a
@@ -293,7 +296,7 @@ def get_parameter(
         raise AttributeError(f"`{name}` is not a Parameter")
     return found
 
-# %% ../nbs/06_module.ipynb #77fadc9a
+# %% ../nbs/06_module.ipynb #8076009a
 @patch
 def apply(
     self: Module,
@@ -338,7 +341,7 @@ def zero_grad(
     for p in self.parameters():
         if p.grad is None: continue
         if set_to_none: p.grad = None
-        else: p.grad = p.grad.detach().zero_()
+        else: p.grad.detach_().zero_()
 
 # %% ../nbs/06_module.ipynb #8e845667
 @patch
@@ -505,9 +508,6 @@ def load_state_dict(
     if errors: raise RuntimeError("\n\t".join([f"Error(s) in loading state_dict for {_name(self)}:", *errors]))
     return found
 
-# %% ../nbs/06_module.ipynb #9f170b0b
-def _name(x) -> str: return x.__class__.__name__
-
 # %% ../nbs/06_module.ipynb #1976c96a
 @patch
 def extra_repr(self: Module) -> str:
@@ -600,7 +600,7 @@ def _call_with_hooks(self: Module, args: tuple, kwargs: dict):
         if got is not None: out = got
     return watch.leave(out) if watch else out
 
-# %% ../nbs/06_module.ipynb #c2310367
+# %% ../nbs/06_module.ipynb #e27de597
 class _Gate(torch.autograd.Function):
     "Hands tensors through unchanged. On the way back `see` gets all their gradients, and may replace them."
     @staticmethod
@@ -650,7 +650,8 @@ class _Backward:
         full = dict(zip(self.out_at, grads))
         self.grad_out = self._run(self.pre_hooks, tuple(full.get(i) for i in range(self.n_out)))
         back = [self.grad_out[i] for i in self.out_at]
-        if not self.at: self._run(self.hooks, (None,)*self.n, self.grad_out)
+        if not self.at and any(o is not None for o in self._run(self.hooks, (None,)*self.n, self.grad_out)):
+            raise RuntimeError("no input has a gradient, so a backward hook cannot replace it: return None")
         return back
 
     def see_inp(self, grads: tuple) -> list:
@@ -670,7 +671,7 @@ class AutoInitModule(Module):
 
     def __init__(self): pass # all is done
 
-# %% ../nbs/06_module.ipynb #9f4f0434
+# %% ../nbs/06_module.ipynb #6e74b819
 class _Numbered(Module):
     "What `Sequential` and `ModuleList` share: children called 0, 1, 2 …, reached by index."
     def _key(self, i: int) -> str:
@@ -718,6 +719,7 @@ class _Numbered(Module):
     ):                  # -> itself
         "Put a module before the one at `index`."
         if not isinstance(module, _MODULES): raise TypeError(f"{_name(module)} is not a Module subclass")
+        if not -len(self) <= index <= len(self): raise IndexError(f"Index out of range: {index}")
         modules = list(self)
         modules.insert(index, module)
         self._renumber(modules)
@@ -725,7 +727,7 @@ class _Numbered(Module):
 
     def pop(
         self,
-        key: int | slice = -1, # which
+        key: int | slice, # which
     ) -> Module:
         "Take a module out and return it."
         module = self[key]
