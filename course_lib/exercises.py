@@ -53,6 +53,7 @@ def difference(
     at: str = "",       # where in a larger thing this stands
 ) -> str:               # empty when the two agree
     "The first way in which `got` is not `want`, in words."
+    got, want = (o.item() if getattr(o, "ndim", 1) == 0 and not hasattr(o, "numel") else o for o in (got, want)) # NumPy's numbers
     if hasattr(want, "dtype"): return _tensors_differ(got, want, tol, dtype, at)
     if isinstance(want, (list, tuple)):
         if not isinstance(got, (list, tuple)): return f"{at}{type(got).__name__}, not {type(want).__name__}"

@@ -67,7 +67,7 @@ def _plot_one(ax, name: str, stds: list[float], look: tuple[str, str, str]) -> N
 def plot_stack(
     stacks: dict[str, tuple] | tuple, # a name → (means, stds) as `deep_stack` gives them; or one such pair
 ): # -> matplotlib Figure
-    """Draw the std of each layer on a log axis, a line for each stack; a cross marks where one died.
+    """Draw the std of each layer on a log axis, a line for each stack; a cross marks the last layer that can be drawn.
 
     `ValueError` if there are none."""
     import matplotlib.pyplot as plt
