@@ -6,16 +6,16 @@
 __all__ = ['softmax', 'logsumexp', 'log_softmax', 'TargetError', 'nll_loss', 'cross_entropy', 'binary_cross_entropy_with_logits',
            'mse_loss', 'NLLLoss', 'CrossEntropyLoss', 'MSELoss', 'BCEWithLogitsLoss', 'accuracy']
 
-# %% ../nbs/08_losses.ipynb #bfa9a146
+# %% ../nbs/08_losses.ipynb #3be6827f
 import torch, warnings
 from torch import Tensor
-from torch.nn import Module
+from .module import Module
 
-# %% ../nbs/08_losses.ipynb #3d2a512a
+# %% ../nbs/08_losses.ipynb #215feb8e
 def _floats(input: Tensor) -> Tensor:
     "`input`, widened to float32 if it is in half precision. `TypeError` if it is not floating point."
     if not isinstance(input, Tensor):
-        raise TypeError(f"expected a tensor, got {type(input).__name__}: convert with torch.tensor(...)")
+        raise TypeError(f"expected a tensor, got {type(input).__name__}: use torch.tensor(...)")
     if not input.is_floating_point():
         raise TypeError(f"expected floating-point numbers, got {input.dtype}: convert with .float()")
     return input.float() if input.dtype in (torch.float16, torch.bfloat16) else input
@@ -28,18 +28,19 @@ def _top(x: Tensor, dim: int | tuple[int, ...]) -> Tensor:
 def _axis(name: str, input: Tensor, dim: int | None, stacklevel: int) -> int:
     "`dim`, or where it is not given the axis that PyTorch chooses, with a warning."
     if dim is not None: return dim
-    warnings.warn(f"{name} chooses an axis by the number of axes: say which, as dim=-1", stacklevel=stacklevel)
+    message = f"{name} chooses an axis by the number of axes: say which, as dim=-1"
+    warnings.warn(message, stacklevel=stacklevel)
     return 0 if input.ndim in (0, 1, 3) else 1
 
-# %% ../nbs/08_losses.ipynb #fa1b4cf2
+# %% ../nbs/08_losses.ipynb #f192a8ae
 def softmax(
     input: Tensor,                    # scores, floating point, any shape
-    dim: int | None = None,           # the axis of the classes; give it: the default is PyTorch's old guess
+    dim: int | None = None,           # the axis of the classes; without it PyTorch's old guess
     _stacklevel: int = 3,             # for the warning about a missing dim
     dtype: torch.dtype | None = None, # convert to this type first
 ) -> Tensor:                          # the shape of input; along dim positive, with sum 1
-    """Scores to probabilities, as
-    [torch.nn.functional.softmax](https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.softmax.html).
+    """Scores to probabilities, as in
+    [torch.nn.functional](https://docs.pytorch.org/docs/stable/nn.functional.html).
 
     `TypeError` if the scores are not floating point."""
     dim = _axis("softmax", input, dim, _stacklevel)
@@ -48,7 +49,7 @@ def softmax(
     e = (x - _top(x, dim)).exp()
     return (e/e.sum(dim, keepdim=True)).to(input.dtype)
 
-# %% ../nbs/08_losses.ipynb #0bea6d5c
+# %% ../nbs/08_losses.ipynb #3c259322
 def logsumexp(
     input: Tensor,               # floating point, any shape
     dim: int | tuple[int, ...],  # the axis or axes to sum over
@@ -64,14 +65,15 @@ def logsumexp(
     out = top + (x - top).exp().sum(dim, keepdim=True).log()
     return (out if keepdim else out.squeeze(dim)).to(input.dtype)
 
+# %% ../nbs/08_losses.ipynb #a3485ac8
 def log_softmax(
     input: Tensor,                    # scores, floating point, any shape
-    dim: int | None = None,           # the axis of the classes; give it: the default is PyTorch's old guess
+    dim: int | None = None,           # the axis of the classes; without it PyTorch's old guess
     _stacklevel: int = 3,             # for the warning about a missing dim
     dtype: torch.dtype | None = None, # convert to this type first
 ) -> Tensor:                          # the shape of input; none is above 0
-    """The logarithm of `softmax`, without overflow, as
-    [torch.nn.functional.log_softmax](https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.log_softmax.html).
+    """The logarithm of `softmax`, without overflow, as in
+    [torch.nn.functional](https://docs.pytorch.org/docs/stable/nn.functional.html).
 
     `TypeError` if the scores are not floating point."""
     dim = _axis("log_softmax", input, dim, _stacklevel)
@@ -80,10 +82,11 @@ def log_softmax(
     z = x - _top(x, dim)
     return (z - z.exp().sum(dim, keepdim=True).log()).to(input.dtype)
 
-# %% ../nbs/08_losses.ipynb #ac952476
+# %% ../nbs/08_losses.ipynb #aa19155e
 class TargetError(ValueError, IndexError):
     "A target that is none of the classes."
 
+# %% ../nbs/08_losses.ipynb #b201171c
 def _check_reduction(size_average: bool | None, reduce: bool | None, reduction: str) -> None:
     "`ValueError` unless `reduction` is known; the two arguments it replaced are refused."
     if size_average is not None or reduce is not None:
@@ -91,6 +94,12 @@ def _check_reduction(size_average: bool | None, reduce: bool | None, reduction: 
                                   "say reduction='mean', 'sum' or 'none'")
     if reduction not in ("mean", "sum", "none"):
         raise ValueError(f"expected reduction 'mean', 'sum' or 'none', got {reduction!r}")
+
+def _check_equal(input: Tensor, target: Tensor) -> None:
+    "`ValueError` unless the two have one shape."
+    if input.shape != target.shape:
+        raise ValueError(f"expected input and target of one shape, got {tuple(input.shape)} and "
+                         f"{tuple(target.shape)}; they are not broadcast: should one be reshaped?")
 
 def _class_axis(input: Tensor, weight: Tensor | None) -> int:
     "The axis of the classes: the second, or the only one. `ValueError` if `weight` does not fit it."
@@ -101,17 +110,17 @@ def _class_axis(input: Tensor, weight: Tensor | None) -> int:
                          f"of shape {tuple(weight.shape)}")
     return dim
 
-# %% ../nbs/08_losses.ipynb #363eaefd
+# %% ../nbs/08_losses.ipynb #cb83e7e6
 def _check_classes(input: Tensor, target: Tensor, dim: int) -> None:
-    "Do the shape and type of `target` fit `input`? `TypeError`, or `ValueError` that names both shapes."
+    "Do shape and type of `target` fit `input`? `TypeError`, or `ValueError` that names both shapes."
     if not isinstance(target, Tensor) or target.dtype not in (torch.int64, torch.uint8):
         got = getattr(target, "dtype", type(target).__name__)
         raise TypeError(f"expected classes as a tensor of type torch.int64, got {got}: convert with "
-                        "target.long(), or give a probability for each class, in the shape of the input")
+                        "target.long(), or give probabilities in the shape of the input")
     want = (*input.shape[:dim], *input.shape[dim + 1:])
     if tuple(target.shape) != want:
-        raise ValueError(f"expected targets of shape {want} for an input of shape {tuple(input.shape)}, "
-                         f"with its classes on axis {dim}, got {tuple(target.shape)}")
+        raise ValueError(f"expected targets of shape {want} for an input of shape {tuple(input.shape)},"
+                         f" classes on axis {dim}, got {tuple(target.shape)}")
 
 def _pick(x: Tensor, target: Tensor, dim: int) -> Tensor:
     "Of `x`, along `dim`, the element that `target` names. `TargetError` if there is none."
@@ -120,9 +129,9 @@ def _pick(x: Tensor, target: Tensor, dim: int) -> Tensor:
         bad = target[(target < 0) | (target >= x.shape[dim])]
         if not len(bad): raise
         raise TargetError(f"expected classes from 0 to {x.shape[dim] - 1}, got the target {bad[0]}: is "
-                          "the first class 0, and is what to leave out marked by ignore_index?") from None
+                          "the first class 0, and what to leave out marked by ignore_index?") from None
 
-# %% ../nbs/08_losses.ipynb #606fd76a
+# %% ../nbs/08_losses.ipynb #a9e90e72
 def _without(target: Tensor, ignore_index: int) -> tuple[Tensor, Tensor]:
     "The targets with class 0 in place of `ignore_index`, and where that was."
     target = target.long()
@@ -130,17 +139,17 @@ def _without(target: Tensor, ignore_index: int) -> tuple[Tensor, Tensor]:
     return target.masked_fill(ignored, 0), ignored
 
 def _shares(target: Tensor, ignored: Tensor, weight: Tensor | None, x: Tensor) -> Tensor:
-    "The share of each target in the mean: its class's weight, 1 without weights, 0 where it is ignored."
+    "The share of each target in the mean: the weight of its class, or 1; 0 where it is ignored."
     share = torch.ones_like(target, dtype=x.dtype) if weight is None else weight.to(x.dtype)[target]
     return share.masked_fill(ignored, 0)
 
 def _reduce(loss: Tensor, reduction: str, dtype: torch.dtype, share: Tensor | None = None) -> Tensor:
-    "One number from the losses, or all of them, converted to `dtype`; under autocast they stay float32."
+    "One number from the losses, or all of them, in `dtype`; under autocast they stay float32."
     if reduction == "sum": loss = loss.sum()
     if reduction == "mean": loss = loss.mean() if share is None else loss.sum()/share.sum()
     return loss if torch.is_autocast_enabled(loss.device.type) else loss.to(dtype)
 
-# %% ../nbs/08_losses.ipynb #ef7bda26
+# %% ../nbs/08_losses.ipynb #51ce08a0
 def nll_loss(
     input: Tensor,                    # log-probabilities (n, c), (n, c, d1, ...) or (c,)
     target: Tensor,                   # classes (n,), (n, d1, ...) or (), int64
@@ -150,8 +159,8 @@ def nll_loss(
     reduce: bool | None = None,       # refused: say reduction
     reduction: str = "mean",          # "mean", "sum" or "none"
 ) -> Tensor:                          # shape (), or that of target for "none"
-    """Negative log-likelihood, as
-    [torch.nn.functional.nll_loss](https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.nll_loss.html).
+    """Negative log-likelihood, as in
+    [torch.nn.functional](https://docs.pytorch.org/docs/stable/nn.functional.html).
 
     `ValueError` for shapes that do not fit, `TargetError` for a target that is no class."""
     _check_reduction(size_average, reduce, reduction)
@@ -183,83 +192,83 @@ class _PickedLogProb(torch.autograd.Function):
             return (-g*softmax(x, ctx.dim)).scatter_add(ctx.dim, target, g), None, None
         return (e*(-g/total)).scatter_add_(ctx.dim, target, g), None, None
 
-# %% ../nbs/08_losses.ipynb #eb6dd3f0
+# %% ../nbs/08_losses.ipynb #64352444
 def _soft_loss(x: Tensor, q: Tensor, weight: Tensor | None, smoothing: float, dim: int) -> Tensor:
     "The loss of each item, with wanted probabilities `q` in the shape of `x`, smoothed."
+    if not 0 <= smoothing <= 1:
+        raise ValueError(f"expected label_smoothing from 0 to 1, got {smoothing}")
     q = q.to(x.dtype)*(1 - smoothing) + smoothing/x.shape[dim]
     if weight is not None: q = q*weight.to(x.dtype).reshape(-1, *[1]*(x.ndim - dim - 1))
     return -(q*log_softmax(x, dim)).sum(dim)
 
+def _one_hot(x: Tensor, target: Tensor, dim: int) -> Tensor:
+    "1 at the targets and 0 elsewhere, in the shape of `x`."
+    return torch.zeros_like(x).scatter_(dim, target.unsqueeze(dim), 1)
+
 def _is_soft(input: Tensor, target: Tensor, ignore_index: int) -> bool:
-    "Are these targets probabilities, one for each score? `TypeError` if they have the shape but not the type."
+    """Are these targets probabilities, one for each score? `TypeError` if they have the shape but not
+    the type."""
     if not isinstance(target, Tensor) or target.shape != input.shape: return False
     if not target.is_floating_point():
-        raise TypeError(f"targets in the shape of the input, {tuple(input.shape)}, are probabilities: expected "
+        raise TypeError(f"targets in the shape of the input, {tuple(input.shape)}, are probabilities: "
+                        "expected "
                         f"floating-point numbers, got {target.dtype}; classes have one axis less")
     if ignore_index >= 0:
-        raise ValueError(f"ignore_index={ignore_index} is a class: probabilities as targets cannot be ignored by it")
+        raise ValueError(f"ignore_index={ignore_index} is a class: probabilities as targets cannot be "
+                         "ignored by it")
     return True
 
-# %% ../nbs/08_losses.ipynb #d6940add
+# %% ../nbs/08_losses.ipynb #ea3adf49
 def cross_entropy(
     input: Tensor,                    # scores (n, c), (n, c, d1, ...) or (c,)
-    target: Tensor,                   # classes (n,), (n, d1, ...) or (), int64; or probabilities, of the shape of input
+    target: Tensor,                   # classes (n,), (n, d1, ...) or (); or probabilities, as input
     weight: Tensor | None = None,     # a factor for each class (c,)
     size_average: bool | None = None, # refused: say reduction
     ignore_index: int = -100,         # items with this target count nothing
     reduce: bool | None = None,       # refused: say reduction
     reduction: str = "mean",          # "mean", "sum" or "none"
-    label_smoothing: float = 0.0,     # from 0 to 1: the part of a target that is spread over all classes
-) -> Tensor:                          # shape (); for "none", a loss per item: the shape of input without its classes
-    """From scores to loss, as
-    [torch.nn.functional.cross_entropy](https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.cross_entropy.html).
+    label_smoothing: float = 0.0,     # the part of a target that goes to all classes, 0 to 1
+) -> Tensor:                          # shape (), or for "none" that of input without its classes
+    """From scores to loss, as in
+    [torch.nn.functional](https://docs.pytorch.org/docs/stable/nn.functional.html).
 
     `ValueError` for shapes that do not fit, `TargetError` for a target that is no class."""
     _check_reduction(size_average, reduce, reduction)
-    if not 0 <= label_smoothing <= 1:
-        raise ValueError(f"expected label_smoothing from 0 to 1, got {label_smoothing}")
     x, dim = _floats(input), _class_axis(input, weight)
     if _is_soft(input, target, ignore_index):
         return _reduce(_soft_loss(x, target, weight, label_smoothing, dim), reduction, input.dtype)
     _check_classes(input, target, dim)
     target, ignored = _without(target, ignore_index)
-    picked = _PickedLogProb.apply(x, target, dim)
+    loss = -_PickedLogProb.apply(x, target, dim)
     share = _shares(target, ignored, weight, x)
-    loss = (-picked).masked_fill(ignored, 0)*share
-    if label_smoothing:
-        one_hot = torch.zeros_like(x).scatter_(dim, target.unsqueeze(dim), 1)
-        loss = _soft_loss(x, one_hot, weight, label_smoothing, dim).masked_fill(ignored, 0)
-    return _reduce(loss, reduction, input.dtype, share)
+    if not label_smoothing: loss = loss*share
+    else: loss = _soft_loss(x, _one_hot(x, target, dim), weight, label_smoothing, dim)
+    return _reduce(loss.masked_fill(ignored, 0), reduction, input.dtype, share)
 
-# %% ../nbs/08_losses.ipynb #0e1beeef
-def _check_equal(input: Tensor, target: Tensor) -> None:
-    "`ValueError` unless the two have one shape."
-    if input.shape != target.shape:
-        raise ValueError(f"expected input and target of one shape, got {tuple(input.shape)} and "
-                         f"{tuple(target.shape)}; they are not broadcast: should one be reshaped?")
-
+# %% ../nbs/08_losses.ipynb #55349d0f
 def binary_cross_entropy_with_logits(
     input: Tensor,                      # scores, any shape
     target: Tensor,                     # from 0 for no to 1 for yes, floating point, the shape of input
-    weight: Tensor | None = None,       # a factor for each element; broadcasts to the shape of input
+    weight: Tensor | None = None,       # a factor for each element; broadcasts to input
     size_average: bool | None = None,   # refused: say reduction
     reduce: bool | None = None,         # refused: say reduction
     reduction: str = "mean",            # "mean", "sum" or "none"
-    pos_weight: Tensor | None = None,   # a factor for the targets that are yes; broadcasts to the shape of input
+    pos_weight: Tensor | None = None,   # a factor for targets that are yes; broadcasts to input
 ) -> Tensor:                            # shape (), or that of input for "none"
-    """Cross-entropy for yes and no, from scores, as
-    [torch.nn.functional.binary_cross_entropy_with_logits](https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.binary_cross_entropy_with_logits.html).
+    """Cross-entropy for yes and no, from scores, as in
+    [torch.nn.functional](https://docs.pytorch.org/docs/stable/nn.functional.html).
 
     `ValueError` if the shapes differ."""
     _check_reduction(size_average, reduce, reduction)
     x, t = _floats(input), _floats(target)
     _check_equal(input, target)
     positive = x >= 0
-    softplus = torch.where(positive, 0, -x) + torch.where(positive, -x, x).exp().log1p() # log(1 + exp(-x))
+    small = torch.where(positive, -x, x).exp().log1p()
+    softplus = torch.where(positive, 0, -x) + small # log(1 + exp(-x))
     loss = (1 - t)*x + softplus*(1 if pos_weight is None else 1 + (pos_weight - 1)*t)
     return _reduce(loss if weight is None else loss*weight, reduction, input.dtype)
 
-# %% ../nbs/08_losses.ipynb #9e1a04e1
+# %% ../nbs/08_losses.ipynb #539b19c6
 def mse_loss(
     input: Tensor,                    # predictions, floating point, any shape
     target: Tensor,                   # the shape of input
@@ -268,8 +277,8 @@ def mse_loss(
     reduction: str = "mean",          # "mean", "sum" or "none"
     weight: Tensor | None = None,     # a factor for each element, the shape of input
 ) -> Tensor:                          # shape (), or that of input for "none"
-    """Mean squared error, as
-    [torch.nn.functional.mse_loss](https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.mse_loss.html).
+    """Mean squared error, as in
+    [torch.nn.functional](https://docs.pytorch.org/docs/stable/nn.functional.html).
 
     `ValueError` if the shapes differ: they are not broadcast."""
     _check_reduction(size_average, reduce, reduction)
@@ -277,7 +286,8 @@ def mse_loss(
     _check_equal(input, target)
     if weight is not None: _check_equal(input, weight)
     loss = (x - target).square()
-    return _reduce(loss if weight is None else loss*weight, reduction, torch.result_type(input, target), weight)
+    if weight is not None: loss = loss*weight
+    return _reduce(loss, reduction, torch.result_type(input, target), weight)
 
 # %% ../nbs/08_losses.ipynb #7f7897f5
 class _Loss(Module):
@@ -288,9 +298,9 @@ class _Loss(Module):
         self.reduction = reduction
         for name, o in weights.items(): self.register_buffer(name, o)
 
-# %% ../nbs/08_losses.ipynb #a9b355bb
+# %% ../nbs/08_losses.ipynb #2bbe0494
 class NLLLoss(_Loss):
-    "`nll_loss` as a module, as [torch.nn.NLLLoss](https://docs.pytorch.org/docs/stable/generated/torch.nn.NLLLoss.html)."
+    "`nll_loss` as a module, as [PyTorch's](https://docs.pytorch.org/docs/stable/nn.html)."
     def __init__(self,
         weight: Tensor | None = None,     # a factor for each class (c,)
         size_average: bool | None = None, # refused: say reduction
@@ -302,18 +312,19 @@ class NLLLoss(_Loss):
         self.ignore_index = ignore_index
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
-        return nll_loss(input, target, self.weight, ignore_index=self.ignore_index, reduction=self.reduction)
+        return nll_loss(input, target, self.weight, ignore_index=self.ignore_index,
+                        reduction=self.reduction)
 
+# %% ../nbs/08_losses.ipynb #d863bb52
 class CrossEntropyLoss(_Loss):
-    """`cross_entropy` as a module, as
-    [torch.nn.CrossEntropyLoss](https://docs.pytorch.org/docs/stable/generated/torch.nn.CrossEntropyLoss.html)."""
+    "`cross_entropy` as a module, as [PyTorch's](https://docs.pytorch.org/docs/stable/nn.html)."
     def __init__(self,
         weight: Tensor | None = None,     # a factor for each class (c,)
         size_average: bool | None = None, # refused: say reduction
         ignore_index: int = -100,         # items with this target count nothing
         reduce: bool | None = None,       # refused: say reduction
         reduction: str = "mean",          # "mean", "sum" or "none"
-        label_smoothing: float = 0.0,     # from 0 to 1: the part of a target that is spread over all classes
+        label_smoothing: float = 0.0,     # the part of a target that goes to all classes, 0 to 1
     ):
         super().__init__(size_average, reduce, reduction, weight=weight)
         self.ignore_index, self.label_smoothing = ignore_index, label_smoothing
@@ -322,9 +333,9 @@ class CrossEntropyLoss(_Loss):
         return cross_entropy(input, target, self.weight, ignore_index=self.ignore_index,
                              reduction=self.reduction, label_smoothing=self.label_smoothing)
 
-# %% ../nbs/08_losses.ipynb #fe7c6f8d
+# %% ../nbs/08_losses.ipynb #3b50ccae
 class MSELoss(_Loss):
-    "`mse_loss` as a module, as [torch.nn.MSELoss](https://docs.pytorch.org/docs/stable/generated/torch.nn.MSELoss.html)."
+    "`mse_loss` as a module, as [PyTorch's](https://docs.pytorch.org/docs/stable/nn.html)."
     def __init__(self,
         size_average: bool | None = None, # refused: say reduction
         reduce: bool | None = None,       # refused: say reduction
@@ -335,15 +346,16 @@ class MSELoss(_Loss):
     def forward(self, input: Tensor, target: Tensor) -> Tensor:
         return mse_loss(input, target, reduction=self.reduction)
 
+# %% ../nbs/08_losses.ipynb #f153ab02
 class BCEWithLogitsLoss(_Loss):
     """`binary_cross_entropy_with_logits` as a module, as
-    [torch.nn.BCEWithLogitsLoss](https://docs.pytorch.org/docs/stable/generated/torch.nn.BCEWithLogitsLoss.html)."""
+    [PyTorch's](https://docs.pytorch.org/docs/stable/nn.html)."""
     def __init__(self,
-        weight: Tensor | None = None,     # a factor for each element; broadcasts to the shape of the input
+        weight: Tensor | None = None,     # a factor for each element; broadcasts to the input
         size_average: bool | None = None, # refused: say reduction
         reduce: bool | None = None,       # refused: say reduction
         reduction: str = "mean",          # "mean", "sum" or "none"
-        pos_weight: Tensor | None = None, # a factor for the targets that are yes; broadcasts to the shape of the input
+        pos_weight: Tensor | None = None, # a factor for targets that are yes; broadcasts to the input
     ):
         super().__init__(size_average, reduce, reduction, weight=weight, pos_weight=pos_weight)
 
@@ -351,11 +363,11 @@ class BCEWithLogitsLoss(_Loss):
         return binary_cross_entropy_with_logits(input, target, self.weight, reduction=self.reduction,
                                                 pos_weight=self.pos_weight)
 
-# %% ../nbs/08_losses.ipynb #210ccad8
+# %% ../nbs/08_losses.ipynb #cd2147a5
 def accuracy(
     preds: Tensor, # scores (n, c), or with more axes before the last: (n, ..., c)
     targ: Tensor,  # classes (n,) or (n, ...): the shape of preds without its last axis
-) -> Tensor:       # shape (): the part of the items whose largest score is at the target; nan if there are none
+) -> Tensor:       # shape (): the part that is right, from 0 to 1; nan if there are no items
     "The mean of `preds.argmax(-1) == targ`. `ValueError` that names both shapes if they do not fit."
     if preds.ndim < 1 or preds.shape[:-1] != targ.shape:
         raise ValueError(f"expected scores (..., c) and targets (...), got {tuple(preds.shape)} and "

@@ -1,0 +1,188 @@
+"""Answers to the exercises of 08 · Losses."""
+import math
+import torch
+from bank import right, wrong
+
+# log_sum_exp
+
+@right
+def log_sum_exp(xs):
+    total = -math.inf # one number after the other, and never more than one exponential
+    for o in xs:
+        high, low = max(total, o), min(total, o)
+        total = high if low == -math.inf else high + math.log1p(math.exp(low - high))
+    return total
+
+@right
+def log_sum_exp(xs): return torch.tensor(xs, dtype=torch.float64).logsumexp(0).item()
+
+@wrong("nothing is taken out, and it overflows")
+def log_sum_exp(xs):
+    total = 0.
+    for o in xs: total += math.exp(o)
+    return math.log(total)
+
+@wrong("the maximum is not added back")
+def log_sum_exp(xs):
+    xs = sorted(xs, reverse=True)
+    return math.log(sum(math.e**(o - xs[0]) for o in xs))
+
+@wrong("the first number is taken out")
+def log_sum_exp(xs):
+    first, *rest = xs
+    return first + math.log(1 + sum(math.exp(o - first) for o in rest)) if first > -math.inf else first + math.log(sum(math.exp(o - first) for o in xs))
+
+@wrong("the mean is taken in place of the sum")
+def log_sum_exp(xs):
+    m = max(xs)
+    return m + math.log(sum(math.exp(o - m) for o in xs)/len(xs))
+
+@wrong("the maximum is returned")
+def log_sum_exp(xs): return sorted(xs)[-1]
+
+@wrong("the numbers are added")
+def log_sum_exp(xs): return math.fsum(xs)
+
+@wrong("it changes its argument")
+def log_sum_exp(xs):
+    m = max(xs)
+    for i in range(len(xs)): xs[i] = math.exp(xs[i] - m)
+    return m + math.log(sum(xs))
+
+# pick_targets
+
+@right
+def pick_targets(logp, targ): return logp.gather(1, targ[:, None]).squeeze(1)
+
+@right
+def pick_targets(logp, targ): return (logp*torch.nn.functional.one_hot(targ, logp.shape[1])).sum(1).to(logp.dtype)
+
+@right
+def pick_targets(logp, targ): return torch.stack([row[t] for row, t in zip(logp, targ)]) if len(targ) else logp.new_zeros(0)
+
+@wrong("every row meets every target")
+def pick_targets(logp, targ): return logp.index_select(1, targ)
+
+@wrong("targets are taken for rows")
+def pick_targets(logp, targ): return logp[targ]
+
+@wrong("rows and columns are exchanged")
+def pick_targets(logp, targ): return logp.t()[range(len(targ)), targ]
+
+@wrong("an axis of size 1 is left")
+def pick_targets(logp, targ): return logp[torch.arange(len(logp)), targ][:, None]
+
+@wrong("the largest is picked, not the target")
+def pick_targets(logp, targ): return logp.max(dim=1).values
+
+@wrong("the signs are turned")
+def pick_targets(logp, targ): return -logp[range(len(logp)), targ]
+
+# weighted_nll
+
+@right
+def weighted_nll(logp, targ, weight):
+    q = torch.nn.functional.one_hot(targ, logp.shape[1]).to(logp.dtype)*weight
+    return -(q*logp).sum()/q.sum()
+
+@right
+def weighted_nll(logp, targ, weight):
+    top = sum(-logp[i, t]*weight[t] for i, t in enumerate(targ.tolist()))
+    return top/sum(weight[t] for t in targ.tolist())
+
+@wrong("it is divided by the number of items")
+def weighted_nll(logp, targ, weight): return -(logp[range(len(targ)), targ]*weight[targ]).sum()/len(targ)
+
+@wrong("it is divided by the sum of all weights")
+def weighted_nll(logp, targ, weight):
+    weight = weight/weight.sum()
+    return -(logp[range(len(targ)), targ]*weight[targ]).sum()
+
+@wrong("the weights are left out")
+def weighted_nll(logp, targ, weight): return -logp[range(len(targ)), targ].sum()/len(targ)
+
+@wrong("it is not divided at all")
+def weighted_nll(logp, targ, weight): return -((logp*weight)[range(len(targ)), targ]).sum()
+
+@wrong("the sign is missing")
+def weighted_nll(logp, targ, weight): return (logp[range(len(targ)), targ]*weight[targ]).sum()/weight[targ].sum()
+
+# cross_entropy_grad
+
+@right
+def cross_entropy_grad(x, targ): return (x.softmax(1) - torch.nn.functional.one_hot(targ, x.shape[1]))/len(x)
+
+@right
+def cross_entropy_grad(x, targ):
+    rows = []
+    for row, t in zip(x, targ):
+        p = (row - row.logsumexp(0)).exp()
+        p[t] = p[t] - 1
+        rows.append(p)
+    return torch.stack(rows)/len(rows)
+
+@wrong("it is not divided by the number of items")
+def cross_entropy_grad(x, targ): return x.softmax(1) - torch.eye(x.shape[1], dtype=x.dtype)[targ]
+
+@wrong("the sign is turned")
+def cross_entropy_grad(x, targ): return (torch.eye(x.shape[1], dtype=x.dtype)[targ] - x.softmax(-1))/len(x)
+
+@wrong("the target is left out")
+def cross_entropy_grad(x, targ): return x.log_softmax(1).exp()/x.shape[0]
+
+@wrong("the softmax goes down the columns")
+def cross_entropy_grad(x, targ): return (x.softmax(0) - torch.eye(x.shape[1], dtype=x.dtype)[targ])/len(x)
+
+@wrong("the exponentials overflow")
+def cross_entropy_grad(x, targ):
+    g = torch.exp(x)
+    g = g/g.sum(1)[:, None]
+    g[range(len(x)), targ] -= 1
+    return g/len(x)
+
+@wrong("it is divided by the number of elements")
+def cross_entropy_grad(x, targ):
+    g = x.softmax(1)
+    g[range(len(x)), targ] -= 1
+    return g/(x.shape[0]*x.shape[1])
+
+@wrong("it changes its argument")
+def cross_entropy_grad(x, targ):
+    x -= x.max(1, keepdim=True).values
+    x.exp_()
+    x /= x.sum(1, keepdim=True)
+    x[range(len(x)), targ] -= 1
+    return x/len(x)
+
+# binary_loss
+
+@right
+def binary_loss(x, t): return ((1 - t)*x + torch.stack([torch.zeros_like(x), -x]).logsumexp(0)).mean()
+
+@right
+def binary_loss(x, t):
+    two = torch.stack([torch.zeros_like(x), x], 1).log_softmax(1)
+    return -(torch.stack([1 - t, t], 1)*two).sum(1).mean()
+
+@wrong("it goes through the sigmoid, and rounds")
+def binary_loss(x, t):
+    p = torch.sigmoid(x)
+    return -(t*torch.log(p) + (1 - t)*torch.log(1 - p)).sum()/len(x)
+
+@wrong("the exponential overflows")
+def binary_loss(x, t): return (torch.log(1 + torch.exp(-x)) + x - t*x).mean()
+
+@wrong("only the targets that are yes count")
+def binary_loss(x, t): return -(t*torch.nn.functional.logsigmoid(x)).sum()/len(x)
+
+@wrong("yes and no are exchanged")
+def binary_loss(x, t): return torch.nn.functional.binary_cross_entropy_with_logits(-x, t)
+
+@wrong("it is a sum, not a mean")
+def binary_loss(x, t): return torch.nn.functional.binary_cross_entropy_with_logits(x, t, reduction="sum")
+
+@wrong("one loss for each item is returned")
+def binary_loss(x, t): return torch.nn.functional.binary_cross_entropy_with_logits(x, t, reduction="none")
+
+@wrong("the sign is turned")
+def binary_loss(x, t): return -torch.nn.functional.binary_cross_entropy_with_logits(x, t)
