@@ -53,7 +53,7 @@ for _answer in {answers!r}:
 def promise(nb: dict) -> str:
     "The first line of a chapter's promise: the `>` line under its title."
     for c in nb["cells"]:
-        if c["cell_type"] == "markdown" and (m := re.search(r"^> (.+)", source(c), re.M)): return re.sub(r"[`*]", "", m[1])
+        if c["cell_type"] == "markdown" and (m := re.search(r"^> (.+)", source(c), re.M)): return re.sub(r"`|\*\*", "", m[1])
     return ""
 
 def imports(code: str) -> set[str]:
