@@ -15,7 +15,7 @@ from contextlib import contextmanager
 
 # %% ../nbs/05_autograd.ipynb #d299e3a6
 def _order(root) -> list:
-    "`root` and all that it was made from, each before its own inputs; what is behind an earlier `backward` is gone, a `RuntimeError`."
+    "`root` and all that it was made from, each before its own inputs; `RuntimeError` where an earlier `backward` has freed it."
     order, seen, todo = [], set(), [(root, False)]
     while todo:
         t, inputs_done = todo.pop()
@@ -84,7 +84,7 @@ class Tensor(_Array):
         self._needs = bool(requires_grad)
         return self
 
-    requires_grad = property(lambda self: self._needs, lambda self, wanted: self.requires_grad_(wanted) and None)
+    requires_grad = property(lambda self: self._needs, lambda self, wanted: (self.requires_grad_(wanted), None)[1])
 
 # %% ../nbs/05_autograd.ipynb #7de2a600
 class _Mode(threading.local): recording = True # each thread has its own
@@ -227,7 +227,7 @@ Tensor.__rmatmul__ = lambda self, other: _matmul(other, self)
 
 # %% ../nbs/05_autograd.ipynb #d71fb315
 def _kept(g: np.ndarray, axis, keepdims: bool) -> np.ndarray:
-    "`g`, with the reduced axes back as axes of size 1; for all axes, any shape will do."
+    "`g`, with the reduced axes back as axes of size 1; for all axes it is one number, which broadcasts by itself."
     return g if axis is None or keepdims else np.expand_dims(g, axis)
 
 def _sum(t: Tensor, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Tensor: # the shape without these axes
@@ -344,7 +344,7 @@ def _cross_entropy(t: Tensor, targ: np.ndarray) -> Tensor: # logits (n, c), clas
         raise ValueError(f"expected logits (n, c) and whole numbers (n,), got shapes {x.shape} and {targ.shape} of {targ.dtype}")
     if ((targ < 0) | (targ >= x.shape[1])).any(): raise ValueError(f"expected classes from 0 to {x.shape[1] - 1}, got {targ.min()} to {targ.max()}")
     rows = np.arange(len(x))
-    z = x - np.ascontiguousarray(x.T).max(0)[:, None] # along rows as short as these, NumPy is ten times slower
+    z = x - np.ascontiguousarray(x.T).max(0)[:, None] # along rows as short as these, NumPy is several times slower
     e = np.exp(z)
     total = e.sum(1, keepdims=True)
     def to_logits(g):
