@@ -245,7 +245,19 @@ def cross_entropy(
     else: loss = _soft_loss(x, _one_hot(x, target, dim), weight, label_smoothing, dim)
     return _reduce(loss.masked_fill(ignored, 0), reduction, input.dtype, share)
 
-# %% ../nbs/08_losses.ipynb #55349d0f
+# %% ../nbs/08_losses.ipynb #bb98effa
+class _Softplus(torch.autograd.Function):
+    "log(1 + exp(z)), without overflow and without a corner at 0."
+    @staticmethod
+    def forward(ctx, z: Tensor) -> Tensor:
+        ctx.save_for_backward(z)
+        return z.clamp_min(0) + z.abs().neg_().exp_().log1p_()
+
+    @staticmethod
+    def backward(ctx, g: Tensor) -> Tensor:
+        return g*ctx.saved_tensors[0].sigmoid()
+
+# %% ../nbs/08_losses.ipynb #da2372da
 def binary_cross_entropy_with_logits(
     input: Tensor,                      # scores, any shape
     target: Tensor,                     # from 0 for no to 1 for yes, floating point, the shape of input
@@ -262,13 +274,12 @@ def binary_cross_entropy_with_logits(
     _check_reduction(size_average, reduce, reduction)
     x, t = _floats(input), _floats(target)
     _check_equal(input, target)
-    positive = x >= 0
-    small = torch.where(positive, -x, x).exp().log1p()
-    softplus = torch.where(positive, 0, -x) + small # log(1 + exp(-x))
-    loss = (1 - t)*x + softplus*(1 if pos_weight is None else 1 + (pos_weight - 1)*t)
+    yes = _Softplus.apply(-x) # the loss of a target 1
+    if pos_weight is not None: yes = yes*(1 + (pos_weight - 1)*t)
+    loss = (1 - t)*x + yes
     return _reduce(loss if weight is None else loss*weight, reduction, input.dtype)
 
-# %% ../nbs/08_losses.ipynb #539b19c6
+# %% ../nbs/08_losses.ipynb #aeda8b5e
 def mse_loss(
     input: Tensor,                    # predictions, floating point, any shape
     target: Tensor,                   # the shape of input
@@ -287,7 +298,7 @@ def mse_loss(
     if weight is not None: _check_equal(input, weight)
     loss = (x - target).square()
     if weight is not None: loss = loss*weight
-    return _reduce(loss, reduction, torch.result_type(input, target), weight)
+    return _reduce(loss, reduction, torch.promote_types(input.dtype, target.dtype), weight)
 
 # %% ../nbs/08_losses.ipynb #7f7897f5
 class _Loss(Module):

@@ -142,10 +142,10 @@ def test_autocast():
             assert ours.dtype == theirs.dtype == torch.float32
             torch.testing.assert_close(ours, theirs)
 
-@pytest.mark.parametrize("loss", [L.CrossEntropyLoss(), L.CrossEntropyLoss(torch.ones(3), label_smoothing=0.1), L.NLLLoss()])
+@pytest.mark.parametrize("loss", [L.CrossEntropyLoss(), L.CrossEntropyLoss(torch.ones(3), label_smoothing=0.1), L.NLLLoss(), L.BCEWithLogitsLoss(), L.MSELoss()])
 def test_compiles(loss):
     "Traced whole, forward and backward; what the tracer writes is run by PyTorch as it stands."
-    x, t = torch.randn(5, 3), torch.tensor([0, 1, 2, 1, 0])
+    x, t = torch.randn(5, 3), torch.rand(5, 3) if isinstance(loss, (L.BCEWithLogitsLoss, L.MSELoss)) else torch.tensor([0, 1, 2, 1, 0])
     alike(torch.compile(loss, backend="aot_eager", fullgraph=True), loss, x, t, tol=1e-6)
 
 def test_gradients_of_gradients():
@@ -154,6 +154,8 @@ def test_gradients_of_gradients():
         assert torch.autograd.gradgradcheck(lambda o: L.cross_entropy(o, t, **kw), x)
         (a,), (b,) = [torch.autograd.grad(f(x, t, **kw), x, create_graph=True) for f in (L.cross_entropy, F.cross_entropy)]
         torch.testing.assert_close(torch.autograd.grad(a.square().sum(), x), torch.autograd.grad(b.square().sum(), x))
+    yes = torch.rand(4, 3).double()
+    assert torch.autograd.gradgradcheck(lambda o: L.binary_cross_entropy_with_logits(o, yes), x*torch.tensor([0., 1., 1.]).double())
     loss = L.cross_entropy(x, t)
     a, = torch.autograd.grad(loss, x, retain_graph=True)
     b, = torch.autograd.grad(loss, x)
