@@ -14,7 +14,7 @@ from torch import Tensor
 from .init import fan_in_and_fan_out, kaiming_uniform_
 from .module import Module, Parameter
 
-# %% ../nbs/07_layers.ipynb #3dd3e0f9
+# %% ../nbs/07_layers.ipynb #4793120e
 def linear(
     x: Tensor,                  # inputs (..., n_in)
     weight: Tensor,             # (n_out, n_in)
@@ -24,27 +24,29 @@ def linear(
 
     `ValueError` if the last axis of `x` does not have n_in elements."""
     if x.shape[-1:] != weight.shape[1:]:
-        raise ValueError(f"expected inputs (..., {weight.shape[1]}) for weights {tuple(weight.shape)}, got "
-                         f"{tuple(x.shape)}: the last axis must have {weight.shape[1]} elements")
+        n_in = weight.shape[1]
+        raise ValueError(f"expected inputs (..., {n_in}) for weights {tuple(weight.shape)}, got "
+                         f"{tuple(x.shape)}: the last axis must have {n_in} elements")
     rows = x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
     out = rows @ weight.t() if bias is None else torch.addmm(bias, rows, weight.t())
     return out.view(*x.shape[:-1], len(weight))
 
-# %% ../nbs/07_layers.ipynb #dd97de00
+# %% ../nbs/07_layers.ipynb #ac8f305a
 def _reset(weight: Tensor, bias: Tensor | None) -> None:
     "Fill weights (n_out, n_in, ...) and bias uniformly between ±1/√fan_in."
     kaiming_uniform_(weight, a=math.sqrt(5))
     fan_in = fan_in_and_fan_out(weight)[0]
-    if bias is not None:
-        with torch.no_grad(): bias.uniform_(-1/math.sqrt(fan_in), 1/math.sqrt(fan_in)) if fan_in else None
+    if bias is not None and fan_in:
+        with torch.no_grad(): bias.uniform_(-1/math.sqrt(fan_in), 1/math.sqrt(fan_in))
 
 def _parameter(layer: Module, name: str, shape: tuple[int, ...], wanted: bool, **kw) -> None:
     "Register a parameter of this shape, to be filled later; or `None` where none is wanted."
     layer.register_parameter(name, Parameter(torch.empty(shape, **kw)) if wanted else None)
 
-# %% ../nbs/07_layers.ipynb #8c7d4c92
+# %% ../nbs/07_layers.ipynb #5f3b89cd
 class Linear(Module):
-    """A dense layer, as [`torch.nn.Linear`](https://docs.pytorch.org/docs/stable/generated/torch.nn.Linear.html).
+    """A dense layer, as
+    [`torch.nn.Linear`](https://docs.pytorch.org/docs/stable/generated/torch.nn.Linear.html).
 
     Inputs (..., in_features), outputs (..., out_features). `ValueError` for inputs of another size."""
     def __init__(
@@ -106,7 +108,7 @@ class ReLU(Module):
 
     def extra_repr(self) -> str: return "inplace=True" if self.inplace else ""
 
-# %% ../nbs/07_layers.ipynb #d1ccd73f
+# %% ../nbs/07_layers.ipynb #65457622
 class LeakyReLU(Module):
     "x where it is positive, else `negative_slope*x`, for inputs of any shape."
     def __init__(
@@ -118,8 +120,9 @@ class LeakyReLU(Module):
         self.negative_slope, self.inplace = negative_slope, inplace
 
     def forward(self, x: Tensor) -> Tensor:
-        out = torch.where(x > 0, x, self.negative_slope*x)
-        return x.copy_(out) if self.inplace else out
+        positive = x.detach().sign().clamp_min_(0) # 1 or 0
+        slope = positive.add(1 - positive, alpha=self.negative_slope)
+        return x.mul_(slope) if self.inplace else x*slope
 
     def extra_repr(self) -> str:
         return f"negative_slope={self.negative_slope}" + ", inplace=True"*self.inplace
@@ -139,7 +142,7 @@ class GELU(Module):
 
     def extra_repr(self) -> str: return f"approximate={self.approximate!r}"
 
-# %% ../nbs/07_layers.ipynb #93f4744b
+# %% ../nbs/07_layers.ipynb #b2d9dbd4
 class Dropout(Module):
     """In training, each element is 0 with probability `p`, else divided by 1 - p. Inputs of any shape.
 
@@ -155,7 +158,8 @@ class Dropout(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or self.p == 0 or not x.numel(): return x
-        mask = x.new_zeros(()) if self.p == 1 else torch.empty_like(x).bernoulli_(1 - self.p).div_(1 - self.p)
+        if self.p == 1: mask = x.new_zeros(())
+        else: mask = torch.empty_like(x).bernoulli_(1 - self.p).div_(1 - self.p)
         return x.mul_(mask) if self.inplace else x*mask
 
     def extra_repr(self) -> str: return f"p={self.p}, inplace={self.inplace}"
@@ -181,7 +185,7 @@ class Identity(Module):
 
     def forward(self, x: Tensor) -> Tensor: return x
 
-# %% ../nbs/07_layers.ipynb #565a6dc2
+# %% ../nbs/07_layers.ipynb #be3c8a1b
 def _windows(
     x: Tensor,                   # (n, c, h, w), with any strides
     ks: tuple[int, int],         # height and width of a window
@@ -189,14 +193,16 @@ def _windows(
     dilation: tuple[int, int],   # from element to element in a window
 ) -> Tensor:                     # (n, c, h_out, w_out, *ks)
     "All windows of `x`, as a view. `ValueError` if there is not one."
-    ks, size = tuple(ks), [(i - d*(k - 1) - 1)//s + 1 for i, k, s, d in zip(x.shape[2:], ks, stride, dilation)]
+    room = tuple(x.shape[2:])
+    size = [(i - d*(k - 1) - 1)//s + 1 for i, k, s, d in zip(room, ks, stride, dilation)]
     if min(size) < 1:
-        raise ValueError(f"a window of {ks} with dilation {dilation} does not fit into {tuple(x.shape[2:])}, "
-                         "padding included: use a smaller kernel_size or more padding")
+        raise ValueError(f"a window of {tuple(ks)} with dilation {dilation} does not fit into {room}, "
+                         "padding "
+                         "included: use a smaller kernel_size or more padding")
     steps = [o*by for by in (stride, dilation) for o, by in zip(x.stride()[2:], by)]
     return x.as_strided((*x.shape[:2], *size, *ks), (*x.stride()[:2], *steps), x.storage_offset())
 
-# %% ../nbs/07_layers.ipynb #0d69e4a0
+# %% ../nbs/07_layers.ipynb #46711d70
 def _pair(o: int | tuple[int, int], name: str, least: int = 1) -> tuple[int, int]:
     "One number or two, as two. `ValueError` if they are not whole numbers of at least `least`."
     pair = (o, o) if isinstance(o, int) else tuple(o)
@@ -205,7 +211,7 @@ def _pair(o: int | tuple[int, int], name: str, least: int = 1) -> tuple[int, int
     return pair
 
 def _zeros_around(padding, ks: tuple, stride: tuple, dilation: tuple) -> list[int]:
-    "How many zeros go left, right, above and below. `ValueError` for words other than 'same' and 'valid'."
+    "How many zeros go left, right, above and below. `ValueError` for other words than these two."
     if padding == "valid": return [0]*4
     if padding != "same":
         if isinstance(padding, str):
@@ -219,13 +225,12 @@ def _padded(x: Tensor, pads: list[int], value: float = 0.) -> Tensor:
     "(n, c, h, w) with `pads` elements more left, right, above and below."
     return torch.constant_pad_nd(x, pads, value) if any(pads) else x
 
-# %% ../nbs/07_layers.ipynb #e30a01fd
+# %% ../nbs/07_layers.ipynb #ffa55d97
 def _geometry(x: Tensor, weight: Tensor, stride, padding, dilation, groups: int) -> tuple:
     "Stride, zeros around and dilation in full. `ValueError` if (n, c, h, w) does not fit the weights."
     if x.ndim != 4 or x.shape[1] != weight.shape[1]*groups:
         c = weight.shape[1]*groups
-        raise ValueError(f"expected images ({'n, '*(x.ndim != 3)}{c}, h, w) for weights "
-                         f"{tuple(weight.shape)} in "
+        raise ValueError(f"expected images (n, {c}, h, w) for weights {tuple(weight.shape)} in "
                          f"{groups} group(s), got {tuple(x.shape)}: there must be {c} channels")
     stride, dilation = _pair(stride, "stride"), _pair(dilation, "dilation")
     return stride, _zeros_around(padding, weight.shape[2:], stride, dilation), dilation
@@ -239,12 +244,15 @@ def conv2d_unfold(
     dilation: int | tuple = 1,       # from element to element in a window
     groups: int = 1,                 # into how many parts the channels are divided
 ) -> Tensor:                         # (n, nf, h_out, w_out)
-    "Convolution the clear way: a column for each window, then one product per image; autograd does the rest."
+    """Convolution the clear way: a column for each window, one product per image, and autograd.
+
+    `ValueError` if the channels do not fit the weights, or no window the image."""
     stride, pads, dilation = _geometry(x, weight, stride, padding, dilation, groups)
     (n, c), nf, ks = x.shape[:2], len(weight), weight.shape[2:]
     win = _windows(_padded(x, pads), ks, stride, dilation) # (n, c, h_out, w_out, kh, kw)
-    cols = win.permute(0, 1, 4, 5, 2, 3).reshape(n, groups, c//groups*math.prod(ks), math.prod(win.shape[2:4]))
-    out = (weight.reshape(groups, nf//groups, cols.shape[2]) @ cols).reshape(n, nf, *win.shape[2:4])
+    size, k = win.shape[2:4], c//groups*math.prod(ks)      # places; weights in a filter
+    cols = win.permute(0, 1, 4, 5, 2, 3).reshape(n, groups, k, math.prod(size))
+    out = (weight.reshape(groups, nf//groups, k) @ cols).reshape(n, nf, *size)
     return out if bias is None else out + bias[:, None, None]
 
 # %% ../nbs/07_layers.ipynb #77e24d8a
@@ -256,7 +264,7 @@ def _batch_first(x: Tensor, *shape: int) -> Tensor:
     "The way back: anything with the batch innermost, as a contiguous (n, ...) of this shape."
     return x.reshape(math.prod(shape[1:]), shape[0]).t().contiguous().view(shape)
 
-# %% ../nbs/07_layers.ipynb #ea88d86a
+# %% ../nbs/07_layers.ipynb #6a74e42a
 def _differentiable(ctx, f: Callable, g: Tensor, *inputs: Tensor | None) -> tuple:
     "The gradients of `f(*inputs)` by autograd, so that they can be differentiated again."
     wanted = [o for o, needed in zip(inputs, ctx.needs_input_grad) if needed]
@@ -283,17 +291,18 @@ class _Conv(torch.autograd.Function):
         x, weight, bias, cols = ctx.saved_tensors
         stride, pads, dilation, groups = ctx.geometry
         if torch.is_grad_enabled():
-            def clear(x, weight, bias): return conv2d_unfold(_padded(x, pads), weight, bias, stride, 0, dilation, groups)
+            def clear(x, *wb): return conv2d_unfold(_padded(x, pads), *wb, stride, 0, dilation, groups)
             return *_differentiable(ctx, clear, g, x, weight, bias)[:3], None, None, None, None
         inner = _batch_last(g).view(groups, len(weight)//groups, cols.shape[2])
-        w = weight.reshape(groups, len(weight)//groups, cols.shape[1])
-        return (_back_to_pixels(w.mT @ inner, x, weight.shape[2:], g.shape[2:], *ctx.geometry[:3]) if ctx.needs_input_grad[0] else None,
-                (inner @ cols.mT).view(weight.shape), None if bias is None else g.sum((0, 2, 3)), None, None, None, None)
+        gx, gweight = None, (cols @ inner.mT).mT.reshape(weight.shape)
+        if ctx.needs_input_grad[0]:
+            gcols = weight.reshape(groups, len(weight)//groups, cols.shape[1]).mT @ inner
+            gx = _back_to_pixels(gcols, x, weight.shape[2:], g.shape[2:], stride, pads, dilation)
+        return gx, gweight, None if bias is None else g.sum((0, 2, 3)), None, None, None, None
 
-# %% ../nbs/07_layers.ipynb #0e50100e
+# %% ../nbs/07_layers.ipynb #6361a680
 def _back_to_pixels(gcols: Tensor, x: Tensor, ks, size, stride, pads, dilation) -> Tensor:
-    """Add the gradients of columns (groups, c/groups·kh·kw, h_out·w_out·n) up where they came from, (n,
-    c, h, w)."""
+    "Gradients of columns (groups, c/groups·kh·kw, h_out·w_out·n), added up to those of x, (n, c, h, w)."
     n, c, h, w = x.shape
     left, right, top, bottom = pads
     gcols = gcols.view(c, *ks, *size, n)
@@ -305,7 +314,7 @@ def _back_to_pixels(gcols: Tensor, x: Tensor, ks, size, stride, pads, dilation) 
             out[:, i:i + ends[0]:stride[0], j:j + ends[1]:stride[1]] += gcols[:, k, l]
     return _batch_first(out[:, top:top + h, left:left + w], n, c, h, w)
 
-# %% ../nbs/07_layers.ipynb #12aca7d5
+# %% ../nbs/07_layers.ipynb #5af837c5
 def _autocast(*tensors: Tensor | None) -> list:
     "The tensors in the type that `torch.autocast` asks for, where it is on."
     kind = tensors[0].device.type
@@ -321,17 +330,19 @@ def conv2d(
     dilation: int | tuple = 1,       # from element to element in a window
     groups: int = 1,                 # into how many parts the channels are divided
 ) -> Tensor:                         # (n, nf, h_out, w_out)
-    """Convolution, as [`torch.nn.functional.conv2d`](https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.conv2d.html).
+    """Convolution, as `torch.nn.functional.conv2d`.
 
     `ValueError` if the channels do not fit the weights, or no window the image."""
     stride, pads, dilation = _geometry(x, weight, stride, padding, dilation, groups)
     return _Conv.apply(*_autocast(x, weight, bias), stride, pads, dilation, groups)
 
-# %% ../nbs/07_layers.ipynb #029e1fbb
+# %% ../nbs/07_layers.ipynb #ef3ed517
 class Conv2d(Module):
-    """Convolution with weights of its own, as [`torch.nn.Conv2d`](https://docs.pytorch.org/docs/stable/generated/torch.nn.Conv2d.html).
+    """Convolution with weights of its own, as
+    [`torch.nn.Conv2d`](https://docs.pytorch.org/docs/stable/generated/torch.nn.Conv2d.html).
 
-    Inputs (n, in_channels, h, w) or one (in_channels, h, w). `ValueError` for inputs or options that do not fit."""
+    Inputs (n, in_channels, h, w) or one image (in_channels, h, w). `ValueError` for inputs or options
+    that do not fit, `NotImplementedError` for other padding than zeros."""
     def __init__(
         self,
         in_channels: int,                # of the inputs
@@ -361,9 +372,8 @@ class Conv2d(Module):
     def _check_options(self) -> None:
         "`ValueError` for options that make no sense, `NotImplementedError` for those we leave out."
         for name in ("in_channels", "out_channels"):
-            if self.groups < 1 or getattr(self, name) % self.groups:
-                raise ValueError(f"expected groups that divide {name}={getattr(self, name)}, got "
-                                 f"{self.groups}")
+            if self.groups < 1 or (n := getattr(self, name)) % self.groups:
+                raise ValueError(f"expected groups that divide {name}={n}, got {self.groups}")
         _zeros_around(self.padding, self.kernel_size, self.stride, self.dilation)
         _supported("padding_mode", self.padding_mode, "zeros", ("reflect", "replicate", "circular"))
 
@@ -376,20 +386,21 @@ class Conv2d(Module):
         return conv2d(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
 
     def extra_repr(self) -> str:
-        s = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}"
+        s = f"{self.in_channels}, {self.out_channels}, "
+        s += f"kernel_size={self.kernel_size}, stride={self.stride}"
         for name, default in {"padding": (0, 0), "dilation": (1, 1), "groups": 1}.items():
             if (o := getattr(self, name)) != default: s += f", {name}={o}"
         return s + ", bias=False"*(self.bias is None)
 
-# %% ../nbs/07_layers.ipynb #c5a58b9a
+# %% ../nbs/07_layers.ipynb #d9c85a8b
 def _supported(name: str, value, only, known: tuple = (True,)) -> None:
-    "`NotImplementedError` for a `known` value of an option that we do not have, `ValueError` for others."
+    "`NotImplementedError` for a `known` value of an option that we lack, `ValueError` for others."
     if value == only: return
     if value in known:
         raise NotImplementedError(f"{name}={value!r} is PyTorch's, and not built here: use {only!r}")
     raise ValueError(f"expected {name} to be {only!r}, got {value!r}")
 
-# %% ../nbs/07_layers.ipynb #9d6713e8
+# %% ../nbs/07_layers.ipynb #37394181
 class _Pool2d(Module):
     "What both poolings share: windows of inputs (n, c, h, w) or (c, h, w), to be reduced."
     _beyond, dilation = 0., 1
@@ -403,15 +414,17 @@ class _Pool2d(Module):
         if any(2*p > k for p, k in zip(padding, ks)):
             raise ValueError(f"expected padding of at most half the window {ks}, got {padding}")
         xp = _padded(x, _zeros_around(padding, ks, (), ()), self._beyond)
-        return reduce(_windows(xp, ks, _pair(self.stride, "stride"), _pair(self.dilation, "dilation")).flatten(-2))
+        win = _windows(xp, ks, _pair(self.stride, "stride"), _pair(self.dilation, "dilation"))
+        return reduce(win.flatten(-2))
 
-    def extra_repr(self) -> str: return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
+    def extra_repr(self) -> str:
+        return f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}"
 
-# %% ../nbs/07_layers.ipynb #6ea3c638
+# %% ../nbs/07_layers.ipynb #7d0ae825
 class MaxPool2d(_Pool2d):
-    """The largest of each window; the first, where several are largest.
+    """The largest of each window of (n, c, h, w) or (c, h, w), as `torch.nn.MaxPool2d`.
 
-    `ValueError` for inputs that do not fit."""
+    Where several are largest, the first gets the gradient. `ValueError` for inputs that do not fit."""
     _beyond = -math.inf
 
     def __init__(
@@ -424,17 +437,22 @@ class MaxPool2d(_Pool2d):
         ceil_mode: bool = False,           # only False is supported
     ):
         super().__init__()
-        for name, o in (("return_indices", return_indices), ("ceil_mode", ceil_mode)): _supported(name, o, False)
-        self.kernel_size, self.padding, self.dilation = kernel_size, padding, dilation
-        self.stride, self.return_indices, self.ceil_mode = kernel_size if stride is None else stride, False, False
+        _supported("return_indices", return_indices, False)
+        _supported("ceil_mode", ceil_mode, False)
+        self.kernel_size, self.stride = kernel_size, kernel_size if stride is None else stride
+        self.padding, self.dilation = padding, dilation
+        self.return_indices, self.ceil_mode = False, False
 
     def forward(self, x: Tensor) -> Tensor: return self._reduced(x, lambda win: win.max(-1).values)
 
-    def extra_repr(self) -> str: return f"{super().extra_repr()}, dilation={self.dilation}, ceil_mode={self.ceil_mode}"
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, dilation={self.dilation}, ceil_mode={self.ceil_mode}"
 
-# %% ../nbs/07_layers.ipynb #4150b78e
+# %% ../nbs/07_layers.ipynb #b04eaf1b
 class AvgPool2d(_Pool2d):
-    "The mean of each window. `ValueError` for inputs that do not fit."
+    """The mean of each window of (n, c, h, w) or (c, h, w), as `torch.nn.AvgPool2d`.
+
+    `ValueError` for inputs that do not fit."""
     def __init__(
         self,
         kernel_size: int | tuple,             # height and width of the window
@@ -446,15 +464,16 @@ class AvgPool2d(_Pool2d):
     ):
         super().__init__()
         _supported("ceil_mode", ceil_mode, False)
+        if divisor_override == 0: raise ValueError("expected a divisor_override other than 0, got 0")
         self.kernel_size, self.padding, self.ceil_mode = kernel_size, padding, False
         self.stride = kernel_size if stride is None else stride
         self.count_include_pad, self.divisor_override = count_include_pad, divisor_override
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.divisor_override: return self._reduced(x, lambda win: win.sum(-1)/self.divisor_override)
-        if self.count_include_pad or not any(_pair(self.padding, "padding", 0)): return self._reduced(x, lambda win: win.mean(-1))
-        there = self._reduced(torch.ones_like(x[..., :1, :, :]), lambda win: win.sum(-1))
-        return self._reduced(x, lambda win: win.sum(-1))/there
+        def total(win): return win.sum(-1)
+        if self.divisor_override is not None: return self._reduced(x, total)/self.divisor_override
+        if self.count_include_pad: return self._reduced(x, lambda win: win.mean(-1))
+        return self._reduced(x, total)/self._reduced(torch.ones_like(x[..., :1, :, :]), total)
 
 # %% ../nbs/07_layers.ipynb #1a38d1b0
 def _standardized(x: Tensor, dims: tuple[int, ...], eps: float) -> Tensor:
@@ -462,8 +481,8 @@ def _standardized(x: Tensor, dims: tuple[int, ...], eps: float) -> Tensor:
     d = x - x.mean(dims, keepdim=True)
     return d/((d*d).mean(dims, keepdim=True) + eps).sqrt()
 
-# %% ../nbs/07_layers.ipynb #52b9093f
-def _wide(x: Tensor, weight: Tensor | None, bias: Tensor | None, shape: tuple[int, ...]) -> tuple[Tensor, ...]:
+# %% ../nbs/07_layers.ipynb #df507158
+def _wide(x: Tensor, weight: Tensor | None, bias: Tensor | None, shape: tuple[int, ...]) -> tuple:
     "All three in at least 32 bits, with ones and zeros of `shape` where there is no weight or bias."
     dtype = torch.promote_types(x.dtype, torch.float32)
     weight = x.new_ones(shape, dtype=dtype) if weight is None else weight.to(dtype)
@@ -480,10 +499,9 @@ def _each_channel(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     shape = (-1, *[1]*(x.ndim - 2))
     return x*scale.view(shape) + shift.view(shape)
 
-# %% ../nbs/07_layers.ipynb #834cf033
+# %% ../nbs/07_layers.ipynb #acab98f6
 class _BatchNorm(torch.autograd.Function):
-    """Each channel of (n, c, ...) normalised, times weight (c,) plus bias (c,); also gives means and
-    variances (c,)."""
+    "Each channel of (n, c, ...) normalised, times weight plus bias; with means and variances. All (c,)."
     @staticmethod
     def forward(ctx, x, weight, bias, eps):
         x3 = x.flatten(2) if x.ndim > 2 else x[..., None] # (n, c, h·w)
@@ -510,7 +528,7 @@ class _BatchNorm(torch.autograd.Function):
         gx = torch.mul(d, (-gweight*rstd/n)[:, None], out=gd).add_(g).sub_((gbias/n)[:, None])
         return gx.mul_((weight*rstd)[:, None]).view(x.shape), gweight, gbias, None
 
-# %% ../nbs/07_layers.ipynb #1011f89b
+# %% ../nbs/07_layers.ipynb #eb11a7b5
 class _BatchNormNd(Module):
     """What both batch norms share: inputs (n, num_features, ...), measured over all but axis 1.
 
@@ -521,7 +539,7 @@ class _BatchNormNd(Module):
         self,
         num_features: int,                # channels of the inputs
         eps: float = 1e-5,                # added to the variance
-        momentum: float | None = 0.1,     # share of a new batch in the running statistics; None: all batches alike
+        momentum: float | None = 0.1,     # share of a new batch in what is kept; None: each alike
         affine: bool = True,              # with weight and bias?
         track_running_stats: bool = True, # keep running statistics, for evaluation?
         device=None,                      # where the parameters live
@@ -535,9 +553,10 @@ class _BatchNormNd(Module):
         kw = dict(device=device, dtype=dtype)
         _parameter(self, "weight", (num_features,), affine, **kw)
         _parameter(self, "bias", (num_features,), affine and bias, **kw)
-        buffers = dict(running_mean=torch.zeros(num_features, **kw), running_var=torch.ones(num_features, **kw),
-                       num_batches_tracked=torch.tensor(0, device=device)) if track_running_stats else {}
-        for name in ("running_mean", "running_var", "num_batches_tracked"): self.register_buffer(name, buffers.get(name))
+        buffers = {"running_mean": torch.zeros(num_features, **kw),
+                   "running_var": torch.ones(num_features, **kw),
+                   "num_batches_tracked": torch.tensor(0, device=device)}
+        for k, v in buffers.items(): self.register_buffer(k, v if track_running_stats else None)
         self.reset_parameters()
 
     def reset_running_stats(self) -> None:
@@ -555,13 +574,11 @@ class _BatchNormNd(Module):
     def forward(self, x: Tensor) -> Tensor:
         if x.ndim not in self._ndims or x.shape[1] != self.num_features:
             raise ValueError(f"expected inputs {self._shape.format(self.num_features)}, got "
-                             f"{tuple(x.shape)}: "
-                             f"there must be {self.num_features} channels")
+                             f"{tuple(x.shape)}: there must be {self.num_features} channels")
         measured = self.training or self.running_mean is None
         if measured and x.numel() == self.num_features:
             raise ValueError("expected more than 1 value per channel when training, got 1 in "
-                             f"{tuple(x.shape)}: "
-                             "use a larger batch, or eval()")
+                             f"{tuple(x.shape)}: use a larger batch, or eval()")
         wide, weight, bias = _wide(x, self.weight, self.bias, (self.num_features,))
         if measured: return self._measured(wide, weight, bias).to(x.dtype)
         scale = weight*(self.running_var + self.eps).rsqrt()
@@ -592,13 +609,14 @@ class BatchNorm2d(_BatchNormNd):
     "Batch normalisation of images (n, num_features, h, w), as `torch.nn.BatchNorm2d`."
     _ndims, _shape = (4,), "(n, {}, h, w)"
 
-# %% ../nbs/07_layers.ipynb #f14ad920
+# %% ../nbs/07_layers.ipynb #95c56744
 class _LayerNorm(torch.autograd.Function):
     "Each row of x (n, d) normalised, times weight (d,) plus bias (d,)."
     @staticmethod
     def forward(ctx, x, weight, bias, eps):
         d = x - x.mean(1, keepdim=True)
-        rstd = torch.linalg.vector_norm(d, dim=1, keepdim=True).square_().div_(x.shape[1]).add_(eps).rsqrt_()
+        var = torch.linalg.vector_norm(d, dim=1, keepdim=True).square_().div_(x.shape[1])
+        rstd = var.add_(eps).rsqrt_()
         xhat = d.mul_(rstd)
         ctx.save_for_backward(x, weight, bias, xhat, rstd)
         ctx.eps = eps
@@ -612,12 +630,14 @@ class _LayerNorm(torch.autograd.Function):
             return *_differentiable(ctx, clear, g, x, weight, bias)[:3], None
         gx = g*xhat
         gweight, w = gx.sum(0), weight/-len(weight)
-        shift, stretch = (g @ w)[:, None], (gx @ w)[:, None] # minus the two means, of g*weight and of g*weight*xhat
-        return torch.mul(g, weight, out=gx).addcmul_(xhat, stretch).add_(shift).mul_(rstd), gweight, g.sum(0), None
+        shift, stretch = (g @ w)[:, None], (gx @ w)[:, None] # minus the means of the formula
+        gx = torch.mul(g, weight, out=gx).addcmul_(xhat, stretch).add_(shift).mul_(rstd)
+        return gx, gweight, g.sum(0), None
 
-# %% ../nbs/07_layers.ipynb #5ca6ad24
+# %% ../nbs/07_layers.ipynb #fb3a40d2
 class LayerNorm(Module):
-    """Each item normalised over its last axes, as [`torch.nn.LayerNorm`](https://docs.pytorch.org/docs/stable/generated/torch.nn.LayerNorm.html).
+    """Each item normalised over its last axes, as
+    [`torch.nn.LayerNorm`](https://docs.pytorch.org/docs/stable/generated/torch.nn.LayerNorm.html).
 
     Inputs (..., *normalized_shape). `ValueError` for inputs that end otherwise."""
     def __init__(
@@ -630,10 +650,11 @@ class LayerNorm(Module):
         dtype=None,                              # their type of number
     ):
         super().__init__()
-        self.normalized_shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+        if isinstance(normalized_shape, int): normalized_shape = (normalized_shape,)
+        self.normalized_shape, kw = tuple(normalized_shape), dict(device=device, dtype=dtype)
         self.eps, self.elementwise_affine = eps, elementwise_affine
-        _parameter(self, "weight", self.normalized_shape, elementwise_affine, device=device, dtype=dtype)
-        _parameter(self, "bias", self.normalized_shape, elementwise_affine and bias, device=device, dtype=dtype)
+        _parameter(self, "weight", self.normalized_shape, elementwise_affine, **kw)
+        _parameter(self, "bias", self.normalized_shape, elementwise_affine and bias, **kw)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -643,25 +664,29 @@ class LayerNorm(Module):
     def forward(self, x: Tensor) -> Tensor:
         rest = x.ndim - len(self.normalized_shape)
         if rest < 0 or tuple(x.shape[rest:]) != self.normalized_shape:
-            raise ValueError("expected inputs of shape (..., "
-                             f"{', '.join(map(str, self.normalized_shape))}), got {tuple(x.shape)}")
+            sizes = ", ".join(map(str, self.normalized_shape))
+            raise ValueError(f"expected inputs (..., {sizes}), got {tuple(x.shape)}: the last axes "
+                             "must have these sizes")
         d = math.prod(self.normalized_shape)
         wide, weight, bias = _wide(x, self.weight, self.bias, self.normalized_shape)
         rows = wide.reshape(math.prod(x.shape[:rest]), d)
-        return _LayerNorm.apply(rows, weight.reshape(d), bias.reshape(d), self.eps).view(x.shape).to(x.dtype)
+        out = _LayerNorm.apply(rows, weight.reshape(d), bias.reshape(d), self.eps)
+        return out.view(x.shape).to(x.dtype)
 
     def extra_repr(self) -> str:
-        return (f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}, "
-                f"bias={self.bias is not None}")
+        return (f"{self.normalized_shape}, eps={self.eps}, "
+                f"elementwise_affine={self.elementwise_affine}, bias={self.bias is not None}")
 
-# %% ../nbs/07_layers.ipynb #219f92f5
+# %% ../nbs/07_layers.ipynb #edefb1fc
 class IndexRangeError(IndexError, ValueError): "An index for which there is no row."
 
 class Embedding(Module):
-    """A row of weights for each index, as [`torch.nn.Embedding`](https://docs.pytorch.org/docs/stable/generated/torch.nn.Embedding.html).
+    """A row of weights for each index, as
+    [`torch.nn.Embedding`](https://docs.pytorch.org/docs/stable/generated/torch.nn.Embedding.html).
 
-    Inputs are whole numbers (...), outputs (..., embedding_dim). `IndexRangeError` for an index without a row,
-    `TypeError` for other numbers, `ValueError` for options that do not fit, `NotImplementedError` for those left out."""
+    Inputs are whole numbers (...), outputs (..., embedding_dim). `IndexRangeError` for an index without
+    a row, `TypeError` for other numbers; `ValueError` for options that do not fit,
+    `NotImplementedError` for those left out."""
     def __init__(
         self,
         num_embeddings: int,              # how many rows
@@ -677,19 +702,19 @@ class Embedding(Module):
         dtype=None,                       # its type of number
     ):
         super().__init__()
-        if max_norm is not None:
-            raise NotImplementedError(f"max_norm={max_norm!r} is PyTorch's, and not built here: use "
-                                      "None")
-        for name, o in (("scale_grad_by_freq", scale_grad_by_freq), ("sparse", sparse)): _supported(name, o, False)
+        _supported("max_norm", max_norm, None, (max_norm,))
+        _supported("scale_grad_by_freq", scale_grad_by_freq, False)
+        _supported("sparse", sparse, False)
         if padding_idx is not None and not -num_embeddings <= padding_idx < num_embeddings:
-            raise ValueError(f"expected padding_idx to be one of {num_embeddings} rows, got {padding_idx}")
-        shape = (num_embeddings, embedding_dim)
-        if _weight is not None and tuple(_weight.shape) != shape:
-            raise ValueError(f"expected rows of shape {shape}, got {tuple(_weight.shape)}")
-        self.num_embeddings, self.embedding_dim, self.norm_type = num_embeddings, embedding_dim, norm_type
-        self.padding_idx = None if padding_idx is None else padding_idx % num_embeddings
-        self.max_norm, self.scale_grad_by_freq, self.sparse = None, False, False
+            raise ValueError(f"expected padding_idx to be one of {num_embeddings} rows, got "
+                             f"{padding_idx}")
+        shape = self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
         weight = torch.empty(shape, device=device, dtype=dtype) if _weight is None else _weight
+        if tuple(weight.shape) != shape:
+            raise ValueError(f"expected rows of shape {shape}, got {tuple(weight.shape)}")
+        self.padding_idx = None if padding_idx is None else padding_idx % num_embeddings
+        self.max_norm, self.norm_type = None, norm_type
+        self.scale_grad_by_freq, self.sparse = False, False
         self.weight = Parameter(weight, requires_grad=not _freeze)
         if _weight is None: self.reset_parameters()
 
@@ -707,7 +732,10 @@ class Embedding(Module):
         except IndexError:
             raise IndexRangeError(f"expected indices from 0 to {self.num_embeddings - 1}, got "
                                   f"{x.min()} to {x.max()}") from None
-        return out if self.padding_idx is None else torch.where((x == self.padding_idx)[..., None], out.detach(), out)
+        if self.padding_idx is None: return out
+        return torch.where((x == self.padding_idx)[..., None], out.detach(), out)
 
     def extra_repr(self) -> str:
-        return f"{self.num_embeddings}, {self.embedding_dim}" + f", padding_idx={self.padding_idx}"*(self.padding_idx is not None)
+        s = f"{self.num_embeddings}, {self.embedding_dim}"
+        if self.padding_idx is not None: s += f", padding_idx={self.padding_idx}"
+        return s + f", norm_type={self.norm_type}"*(self.norm_type != 2)
