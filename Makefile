@@ -10,8 +10,8 @@ help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' Makefile
 
 venv:
-	@command -v $(PYTHON) >/dev/null || { echo "There is no $(PYTHON) here: install Python 3.11 or later, or name yours: make PYTHON=..."; exit 1; }
-	@$(PYTHON) tools/venv.py
+	@command -v "$(PYTHON)" >/dev/null || { echo "There is no $(PYTHON) here: install Python 3.11 or later, or name yours: make PYTHON=..."; exit 1; }
+	@"$(PYTHON)" tools/venv.py
 
 lab: venv  ## Read and run the chapters in JupyterLab
 	@$(PY) -m jupyterlab nbs/index.ipynb

@@ -30,7 +30,7 @@ def test_copy_holds_no_solution(copy):
         assert not [o for o, t in text.items() if o.suffix == ".ipynb" and all(line in t for line in lines)], f"the solution of {k}"
         assert not [o for o, t in text.items() if ex.source() in t]
         assert not [o for o, t in text.items() if f'"solution(\\"{k}\\")"' in t]
-        for m in ex.mistakes: assert not [o for o, t in text.items() if m.name in t]
+        for m in ex.mistakes: assert not (found := [o.name for o, t in text.items() if m.name in t]), f"{k}: the mistake {m.name!r} stands in {found}"
     folds = {o.name: re.findall(r"<summary>([^<]*)", t) for o, t in text.items() if o.suffix == ".ipynb" and o.name != "A_exercises.ipynb"}
     assert not [o for o, found in folds.items() if re.search("answer|solution|expect", " ".join(found), re.I)]
     assert not (copy/"nbs"/"checks").exists() and not (copy/"tests").exists() and not (copy/"tools"/"grade.py").exists()
@@ -64,7 +64,10 @@ def test_copy_refuses_a_folder_in_use(tmp_path):
 SETUP = "import operator, struct, torch, numpy as np\nfrom torch import Tensor, tensor\nfrom course_lib.exercises import check, progress"
 RELU = "def my_relu(xs): return [max(o, 0.) for o in xs]"
 
-def code(f): return re.sub(r"\A@.*\n", "", inspect.getsource(f))
+def code(f):
+    "The answer `f` with the imports of its bank, as a reader would have written it."
+    imports = re.findall(r"^(?:import|from (?!bank )).*", Path(f.__code__.co_filename).read_text(encoding="utf-8"), re.M)
+    return "\n".join([*imports, re.sub(r"\A@.*\n", "", inspect.getsource(f))])
 
 HOSTILE = {
     "redefines_check": ["import course_lib.exercises as e\ndef check(f): return 'right'\nfor o in ('check', 'judge', 'difference', '_differ'): setattr(e, o, lambda *a, **k: '')",
@@ -114,7 +117,7 @@ def table(tmp_path_factory):
 def test_right_and_wrong(table):
     known = exercises()
     for k, ex in known.items():
-        if ex.chapter[0].isdigit(): assert table["good", k] == ("right", "")
+        if ex.chapter[0].isdigit(): assert table["good", k] == ("right", ""), k
     for name, want in {f.__name__: name for f, name in answers() if name and name != "it does not end"}.items(): assert table["anna/wrong", name] == ("not yet", want)
     assert table["stubs", "my_relu"][0] == table["stubs", "dense"][0] == "not attempted" and table["stubs", "my_neuron"][0] == "missing"
     assert table["broken", ""][0] == "cannot be read" and table["empty", ""][0] == "no exercises"

@@ -268,7 +268,8 @@ def test_statements_hold(chapter):
 def test_questionnaire(chapter):
     "8 to 15 questions, each with a folded answer, at least three of them about what something returns."
     text = "\n".join(o for kind, o in cells(chapter) if kind == "markdown").split("## Questionnaire")[1].split("\n## ")[0]
-    questions = re.findall(r"^\*\*(\d+)\.\*\* (.*)\n\n<details><summary>Answer</summary>\n\n", text, re.M)
+    between = r"(?:(?!\*\*\d+\.\*\*|<details>).*\n)*" # a question may show code
+    questions = re.findall(rf"^\*\*(\d+)\.\*\* (.*)\n{between}<details><summary>Answer</summary>\n\n", text, re.M)
     assert 8 <= len(questions) <= 15 and [int(i) for i, _ in questions] == list(range(1, len(questions) + 1))
     assert text.count("<details>") == text.count("</details>") == len(questions)
     assert sum("return" in q and "why" in q.lower() or "what does" in q.lower() for _, q in questions) >= 3

@@ -129,7 +129,7 @@ def squared_distances(
 @squared_distances.mistake("the result is transposed", "Which points should change along a row of the result?")
 def _(a, b): return (b[:, None] - a).square().sum(-1)
 
-@squared_distances.mistake("the root is taken", "Is the distance asked for, or its square?")
+@squared_distances.mistake("the distance itself, not its square", "Is the distance asked for, or its square?")
 def _(a, b): return (a[:, None] - b).square().sum(-1).sqrt()
 
 @squared_distances.mistake("differences are summed before they are squared", "What is the squared distance from (0, 0) to (1, -1)?")

@@ -215,7 +215,7 @@ def _(shape, gain): return gain/math.sqrt(math.prod(shape[1:]))
 @uniform_bound.mistake("the wrong fan", "Which size comes first in the shape of weights, outputs or inputs?")
 def _(shape, gain): return gain*math.sqrt(3/(shape[0]*math.prod(shape[2:])))
 
-@uniform_bound.mistake("the window is left out", "How many places does a window of 5 × 5 see?")
+@uniform_bound.mistake("the window is left out", "How many places does a window of 5 x 5 see?")
 def _(shape, gain): return gain*math.sqrt(3/shape[1])
 
 @uniform_bound.mistake("both fans enter", "Whose formula takes both fans?")

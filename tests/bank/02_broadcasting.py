@@ -72,7 +72,7 @@ def squared_distances(a, b):
 @wrong("the result is transposed")
 def squared_distances(a, b): return ((a[None] - b[:, None])**2).sum(2)
 
-@wrong("the root is taken")
+@wrong("the distance itself, not its square")
 def squared_distances(a, b): return (((a[:, None] - b[None])**2).sum(2))**0.5
 
 @wrong("differences are summed before they are squared")

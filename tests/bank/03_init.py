@@ -94,7 +94,7 @@ def predict_std(n_in, w_std, x_mean, x_std): return abs(w_std)*math.hypot(x_mean
 def gain_for(out): return (out.numel()/(out**2).sum()).sqrt()
 
 @right
-def gain_for(out): return 1/math.sqrt(sum(o*o for o in out.flatten().tolist())/out.numel())
+def gain_for(out): return (sum(o*o for o in out.flatten().tolist())/out.numel())**-0.5
 
 @wrong("the std is made up for")
 def gain_for(out): return float(out.std()**-1)
