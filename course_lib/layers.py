@@ -336,7 +336,7 @@ def conv2d(
     stride, pads, dilation = _geometry(x, weight, stride, padding, dilation, groups)
     return _Conv.apply(*_autocast(x, weight, bias), stride, pads, dilation, groups)
 
-# %% ../nbs/07_layers.ipynb #ef3ed517
+# %% ../nbs/07_layers.ipynb #ba1c7d7f
 class Conv2d(Module):
     """Convolution with weights of its own, as
     [`torch.nn.Conv2d`](https://docs.pytorch.org/docs/stable/generated/torch.nn.Conv2d.html).
@@ -372,7 +372,8 @@ class Conv2d(Module):
     def _check_options(self) -> None:
         "`ValueError` for options that make no sense, `NotImplementedError` for those we leave out."
         for name in ("in_channels", "out_channels"):
-            if self.groups < 1 or (n := getattr(self, name)) % self.groups:
+            n = getattr(self, name)
+            if self.groups < 1 or n % self.groups:
                 raise ValueError(f"expected groups that divide {name}={n}, got {self.groups}")
         _zeros_around(self.padding, self.kernel_size, self.stride, self.dilation)
         _supported("padding_mode", self.padding_mode, "zeros", ("reflect", "replicate", "circular"))

@@ -1,0 +1,235 @@
+"""Layers beside PyTorch's, on shapes and options made at random, and in the places where a drop-in is put."""
+import copy, pickle, warnings
+import pytest, torch
+from course_lib import layers
+from course_lib.module import Sequential
+from hypothesis import assume, given, settings, strategies as st
+from torch import nn
+
+few = settings(max_examples=10, deadline=None, derandomize=True, database=None)
+size, seed = st.integers(1, 4), st.integers(0, 9)
+TOL = {torch.float64: 1e-10, torch.float32: 2e-5} # of the largest number compared; sums of up to some thousand terms
+
+@pytest.fixture(autouse=True)
+def quiet():
+    with warnings.catch_warnings(action="ignore"): yield # PyTorch's: an even kernel with padding 'same' takes a copy
+
+def close(a, b, what=""):
+    assert (a.shape, a.dtype) == (b.shape, b.dtype), what
+    if not b.numel(): return
+    room = max(1., b.detach().abs().max().item())
+    assert torch.allclose(a, b, rtol=0, atol=TOL.get(b.dtype, 0)*room, equal_nan=True), (what, (a - b).abs().max())
+
+def pair(name, *args, seed=0, **kw):
+    out = []
+    for lib in (layers, nn):
+        torch.manual_seed(seed)
+        out.append(getattr(lib, name)(*args, **kw))
+    return out
+
+def agree(name, *args, x, seed=0, dtypes=(torch.float64, torch.float32), **kw):
+    ours, theirs = pair(name, *args, seed=seed, **kw)
+    assert repr(ours) == repr(theirs)
+    assert list(ours.state_dict()) == list(theirs.state_dict())
+    assert all(torch.equal(v, ours.state_dict()[k]) for k, v in theirs.state_dict().items())
+    for dtype in dtypes:
+        ours, theirs = ours.to(dtype), theirs.to(dtype)
+        for mode in (True, True, False):
+            inps = [x.detach().to(dtype).requires_grad_() if x.is_floating_point() else x for _ in range(2)]
+            outs = []
+            for m, i in zip((ours, theirs), inps):
+                torch.manual_seed(seed)
+                outs.append(m.train(mode)(i))
+            close(*outs, "output")
+            g = torch.randn(outs[1].shape).to(dtype)
+            found = []
+            for m, i, o in zip((ours, theirs), inps, outs):
+                leaves = list(m.parameters()) + [i]*i.is_floating_point()
+                found.append(torch.autograd.grad(o, leaves, g) if leaves else [])
+            for a, b in zip(*found): close(a, b, "gradient")
+            for (k, v), w in zip(theirs.state_dict().items(), ours.state_dict().values()): close(w, v, k)
+    theirs.load_state_dict(ours.state_dict())
+    ours.load_state_dict(theirs.state_dict())
+
+@few
+@given(st.lists(st.integers(0, 3), max_size=3), size, size, st.booleans(), seed)
+def test_linear(lead, n_in, n_out, bias, seed): agree("Linear", n_in, n_out, bias, x=torch.randn(*lead, n_in), seed=seed)
+
+@few
+@given(st.data())
+def test_conv2d(data):
+    def two(least, most): return data.draw(st.one_of(st.integers(least, most), st.tuples(*[st.integers(least, most)]*2)))
+    groups, ks, dilation = data.draw(st.integers(1, 3)), two(1, 3), two(1, 2)
+    padding = data.draw(st.sampled_from(["same", "valid", None])) or two(0, 2)
+    stride = 1 if padding == "same" else two(1, 3)
+    ni, nf, n = groups*data.draw(st.integers(1, 2)), groups*data.draw(st.integers(1, 2)), data.draw(st.integers(0, 3))
+    x = torch.randn(n, ni, data.draw(st.integers(5, 8)), data.draw(st.integers(5, 8)))
+    agree("Conv2d", ni, nf, ks, stride, padding, dilation, groups, data.draw(st.booleans()), x=x)
+    clear = layers.conv2d_unfold(x, w := torch.randn(nf, ni//groups, *(layers._pair(ks, ""))), None, stride, padding, dilation, groups)
+    close(clear, nn.functional.conv2d(x, w, None, stride, padding, dilation, groups))
+
+@few
+@given(st.data())
+def test_pools(data):
+    def two(least, most): return data.draw(st.one_of(st.integers(least, most), st.tuples(*[st.integers(least, most)]*2)))
+    ks, stride, padding = two(2, 3), data.draw(st.sampled_from([None, 0])) or two(1, 3), two(0, 1)
+    x = torch.randint(-3, 3, data.draw(st.sampled_from([(2, 3, 7, 6), (3, 6, 7), (1, 1, 5, 5)]))).float()
+    agree("MaxPool2d", ks, stride, padding, two(1, 2), x=x)
+    agree("AvgPool2d", ks, stride, padding, False, data.draw(st.booleans()), data.draw(st.sampled_from([None, 3])), x=x)
+
+@few
+@given(st.integers(2, 5), size, st.sampled_from([None, 0.1, 1.]), st.booleans(), st.booleans(), st.booleans(), seed)
+def test_batch_norms(n, c, momentum, affine, track, bias, seed):
+    kw = dict(momentum=momentum, affine=affine, track_running_stats=track, bias=bias, seed=seed, eps=1e-2)
+    for name, rest in [("BatchNorm1d", ()), ("BatchNorm1d", (3,)), ("BatchNorm2d", (2, 3))]:
+        agree(name, c, x=torch.randn(n, c, *rest)*3 + 1, **kw)
+
+@few
+@given(st.lists(size, max_size=2), st.lists(st.integers(2, 4), min_size=1, max_size=2), st.booleans(), st.booleans())
+def test_layer_norm(lead, shape, affine, bias):
+    agree("LayerNorm", shape, 1e-2, affine, bias, x=torch.randn(*lead, *shape)*3 + 1)
+
+@few
+@given(st.lists(st.integers(0, 4), max_size=2), st.integers(2, 5), size, st.integers(-2, 2), seed)
+def test_embedding(shape, n, d, padding_idx, seed):
+    x = torch.randint(0, n, shape)
+    agree("Embedding", n, d, x=x, seed=seed)
+    agree("Embedding", n, d, min(padding_idx, n - 1), x=x.int(), seed=seed)
+
+@few
+@given(st.lists(st.integers(0, 5), max_size=3), st.floats(0, 1), seed)
+def test_elementwise(shape, p, seed):
+    x = torch.randn(shape)*3
+    for name, args in [("ReLU", ()), ("LeakyReLU", (0.2,)), ("GELU", ()), ("GELU", ("tanh",)), ("Sigmoid", ()), ("Tanh", ()), ("Dropout", (p,)), ("Identity", ())]:
+        agree(name, *args, x=x, seed=seed)
+
+@pytest.mark.parametrize("name, args", [("ReLU", (True,)), ("LeakyReLU", (0.1, True)), ("Dropout", (0.4, True))])
+def test_in_place(name, args):
+    x, outs = torch.randn(4, 5), []
+    for m in pair(name, *args):
+        inp = x.clone().requires_grad_()
+        y = inp*2
+        torch.manual_seed(0)
+        out = m(y)
+        assert out is y
+        outs.append((out.detach(), torch.autograd.grad(out.sum(), inp)[0]))
+        with pytest.raises(RuntimeError): m(inp) # a leaf
+    for a, b in zip(*outs): close(a, b)
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision(dtype):
+    for name, args, shape in [("Linear", (6, 5), (4, 6)), ("Conv2d", (2, 3, 3), (2, 2, 6, 6)), ("BatchNorm2d", (2,), (4, 2, 5, 5)), ("LayerNorm", (6,), (4, 6)), ("GELU", (), (4, 6))]:
+        ours, theirs = (m.to(dtype) for m in pair(name, *args))
+        x = torch.randn(shape).to(dtype)
+        a, b = ours(x), theirs(x)
+        assert a.dtype == b.dtype == dtype and torch.allclose(a.float(), b.float(), atol=0.05)
+
+def net(lib):
+    torch.manual_seed(0)
+    sequential = Sequential if lib is layers else nn.Sequential
+    return sequential(lib.Conv2d(1, 4, 3, 2, 1), lib.BatchNorm2d(4), lib.ReLU(), lib.MaxPool2d(2), lib.Flatten(), lib.Dropout(0.3), lib.Linear(16, 5), lib.LayerNorm(5), lib.GELU())
+
+def test_a_whole_network():
+    x, ours, theirs = torch.randn(3, 1, 8, 8), net(layers), net(nn)
+    assert repr(ours) == repr(theirs)
+    for lr in (0.1, 0.01):
+        losses = []
+        for m in (ours, theirs):
+            opt = torch.optim.Adam(m.parameters(), lr=lr)
+            torch.manual_seed(1)
+            loss = m(x).square().sum()
+            loss.backward()
+            opt.step()
+            opt.zero_grad()
+            losses.append(loss.detach())
+        assert torch.allclose(*losses, rtol=1e-4)
+    other = pickle.loads(pickle.dumps(copy.deepcopy(ours))).eval()
+    close(other(x), ours.eval()(x))
+    assert theirs.load_state_dict(ours.state_dict()) and ours.load_state_dict(theirs.state_dict())
+    assert {k: v._metadata[k] for v in [ours.state_dict()] for k in v._metadata if k} == {k: v._metadata[k] for v in [theirs.state_dict()] for k in v._metadata if k}
+
+def test_autocast():
+    x, outs = torch.randn(3, 1, 8, 8), []
+    for m in (net(layers), net(nn)):
+        torch.manual_seed(1)
+        with torch.autocast("cpu", torch.bfloat16): out = m(x)
+        out.float().square().sum().backward()
+        outs.append((out.float(), [p.grad for p in m.parameters()]))
+    assert torch.allclose(outs[0][0], outs[1][0], atol=0.1)
+    for a, b in zip(outs[0][1], outs[1][1]): assert a.dtype == b.dtype and torch.allclose(a, b, atol=0.1*max(1, b.abs().max().item()))
+
+def test_compiles():
+    x = torch.randn(3, 1, 8, 8)
+    for m in list(net(layers).eval().children())[:3]:
+        got, want = torch.compile(m.forward, backend="eager")(x), m(x)
+        close(got, want)
+        for p in m.parameters(): close(*[torch.autograd.grad(o.sin().sum(), p, retain_graph=True)[0] for o in (got, want)])
+        x = want.detach()
+
+def test_second_derivatives():
+    def double(*shape): return torch.randn(shape, dtype=torch.float64, requires_grad=True)
+    conv = [double(2, 2, 4, 5), double(4, 1, 3, 2), double(4)]
+    assert torch.autograd.gradgradcheck(lambda *o: layers.conv2d(*o, stride=(1, 2), padding=1, groups=2), conv)
+    assert torch.autograd.gradgradcheck(lambda x: layers.conv2d(x, conv[1].detach(), padding="valid", groups=2), conv[:1])
+    for m, x in [(layers.BatchNorm2d(2), double(3, 2, 2, 2)), (layers.LayerNorm(4), double(3, 4))]:
+        assert torch.autograd.gradcheck(m.double(), [x]) and torch.autograd.gradgradcheck(m, [x])
+
+def test_views_that_are_not_contiguous():
+    x = torch.randn(8, 9, 6, 4).permute(3, 2, 0, 1)[:, :, ::2]
+    agree("Conv2d", 6, 4, 3, 1, 1, x=x)
+    agree("MaxPool2d", 2, x=x)
+    agree("BatchNorm2d", 6, x=x)
+    agree("LayerNorm", 9, x=x)
+    agree("Linear", 9, 5, x=x)
+    assert layers.Conv2d(6, 4, 3)(x).is_contiguous()
+
+def test_large_values_and_large_means():
+    x = torch.randn(64, 3, 5, 5)
+    agree("BatchNorm2d", 3, x=x*1e-3, dtypes=[torch.float64])
+    for shift in (1e3, 1e4): # a variance by E[x²] - E[x]² would be nothing but rounding here
+        y = layers.BatchNorm2d(3)(x + shift)
+        assert (y.mean().abs() < 1e-3) and abs(y.std() - 1) < 1e-2
+
+def test_an_empty_batch_leaves_running_statistics_alone():
+    for name, shape in [("BatchNorm1d", (0, 3)), ("BatchNorm1d", (0, 3, 4)), ("BatchNorm2d", (0, 3, 2, 2))]:
+        for m in pair(name, 3): # PyTorch's as well
+            out = m(torch.zeros(shape, requires_grad=True))
+            out.sum().backward()
+            assert out.shape == shape and m.running_mean.tolist() == [0]*3 and m.running_var.tolist() == [1]*3
+
+BAD = [("Linear", (3, 2), (4, 5), "3"), ("Conv2d", (3, 4, 3), (2, 4, 9, 9), "3"), ("Conv2d", (1, 4, 5), (2, 1, 3, 3), "(3, 3)"), ("Conv2d", (1, 4, 3), (5, 5), "(5, 5)"),
+       ("BatchNorm1d", (3,), (4, 5), "3"), ("BatchNorm1d", (3,), (4, 3, 2, 2), "(4, 3, 2, 2)"), ("BatchNorm2d", (3,), (4, 5, 2, 2), "3"), ("BatchNorm2d", (3,), (4, 3), "(4, 3)"),
+       ("BatchNorm1d", (3,), (1, 3), "(1, 3)"), ("LayerNorm", (3,), (4, 5), "(4, 5)"), ("LayerNorm", ((2, 3),), (3,), "(3,)"), ("MaxPool2d", (5,), (1, 1, 3, 3), "(5, 5)"), ("AvgPool2d", (2,), (3, 3), "(3, 3)")]
+
+@pytest.mark.parametrize("name, args, shape, said", BAD)
+def test_wrong_sizes(name, args, shape, said):
+    with pytest.raises(ValueError) as e: getattr(layers, name)(*args)(torch.zeros(shape))
+    assert said in str(e.value) and str(shape[1] if len(said) == 1 else "") in str(e.value)
+
+OPTIONS = [("Conv2d", (4, 4, 3), dict(groups=3)), ("Conv2d", (4, 4, 3), dict(groups=0)), ("Conv2d", (4, 4, 3), dict(padding="full")), ("Conv2d", (4, 4, 3, 2), dict(padding="same")),
+           ("Conv2d", (4, 4, 3), dict(padding_mode="mirror")), ("Conv2d", (4, 4, (3, 3, 3)), {}), ("Conv2d", (4, 4, 0), {}), ("Dropout", (-0.1,), {}), ("Dropout", (1.1,), {}),
+           ("GELU", ("erf",), {}), ("Embedding", (3, 2, 3), {}), ("Embedding", (3, 2), dict(_weight=torch.zeros(2, 3)))]
+
+@pytest.mark.parametrize("name, args, kw", OPTIONS)
+def test_options_that_make_no_sense(name, args, kw):
+    with pytest.raises(ValueError): getattr(layers, name)(*args, **kw)
+
+LACKING = [("Conv2d", (1, 1, 1), dict(padding_mode=o)) for o in ("circular", "reflect", "replicate")] + [("MaxPool2d", (2,), dict(return_indices=True)), ("MaxPool2d", (2,), dict(ceil_mode=True)),
+           ("AvgPool2d", (2,), dict(ceil_mode=True)), ("Embedding", (2, 2), dict(max_norm=1.)), ("Embedding", (2, 2), dict(sparse=True)), ("Embedding", (2, 2), dict(scale_grad_by_freq=True))]
+
+@pytest.mark.parametrize("name, args, kw", LACKING)
+def test_options_we_lack(name, args, kw):
+    with pytest.raises(NotImplementedError, match=next(iter(kw))): getattr(layers, name)(*args, **kw)
+
+def test_embedding_indices():
+    m = layers.Embedding(3, 2)
+    for bad in ([3], [-1], [0, 7]):
+        for kind in (ValueError, IndexError):
+            with pytest.raises(kind, match="from 0 to 2"): m(torch.tensor(bad))
+    with pytest.raises(TypeError, match="float32"): m(torch.tensor([1.]))
+
+def test_every_name_of_the_chapter_takes_device_and_dtype():
+    kw = dict(device="meta", dtype=torch.float64)
+    for name, args in [("Linear", (3, 2)), ("Conv2d", (1, 2, 3)), ("BatchNorm1d", (3,)), ("BatchNorm2d", (3,)), ("LayerNorm", (3,)), ("Embedding", (3, 2))]:
+        ours, theirs = pair(name, *args, **kw)
+        for (k, v), w in zip(theirs.state_dict().items(), ours.state_dict().values()): assert (v.shape, v.dtype, v.device) == (w.shape, w.dtype, w.device), k
