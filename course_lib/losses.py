@@ -110,17 +110,20 @@ def _class_axis(input: Tensor, weight: Tensor | None) -> int:
                          f"of shape {tuple(weight.shape)}")
     return dim
 
-# %% ../nbs/08_losses.ipynb #cb83e7e6
-def _check_classes(input: Tensor, target: Tensor, dim: int) -> None:
-    "Do shape and type of `target` fit `input`? `TypeError`, or `ValueError` that names both shapes."
+# %% ../nbs/08_losses.ipynb #060e923c
+def _classes(input: Tensor, target: Tensor, dim: int, ignore_index: int) -> tuple[Tensor, Tensor]:
+    "The targets, 0 where ignored, and where that is. `TypeError` or `ValueError` if they do not fit."
     if not isinstance(target, Tensor) or target.dtype not in (torch.int64, torch.uint8):
         got = getattr(target, "dtype", type(target).__name__)
-        raise TypeError(f"expected classes as a tensor of type torch.int64, got {got}: convert with "
-                        "target.long(), or give probabilities in the shape of the input")
+        raise TypeError(f"expected classes of type torch.int64, got {got}: use target.long(), or give "
+                        "probabilities in the shape of the input")
     want = (*input.shape[:dim], *input.shape[dim + 1:])
     if tuple(target.shape) != want:
-        raise ValueError(f"expected targets of shape {want} for an input of shape {tuple(input.shape)},"
-                         f" classes on axis {dim}, got {tuple(target.shape)}")
+        raise ValueError(f"expected targets of shape {want} for an input of shape {tuple(input.shape)}"
+                         f", classes on axis {dim}, got {tuple(target.shape)}")
+    target = target.long()
+    ignored = target == ignore_index
+    return target.masked_fill(ignored, 0), ignored
 
 def _pick(x: Tensor, target: Tensor, dim: int) -> Tensor:
     "Of `x`, along `dim`, the element that `target` names. `TargetError` if there is none."
@@ -128,28 +131,22 @@ def _pick(x: Tensor, target: Tensor, dim: int) -> Tensor:
     except RuntimeError:
         bad = target[(target < 0) | (target >= x.shape[dim])]
         if not len(bad): raise
-        raise TargetError(f"expected classes from 0 to {x.shape[dim] - 1}, got the target {bad[0]}: is "
-                          "the first class 0, and what to leave out marked by ignore_index?") from None
+        raise TargetError(f"expected targets from 0 to {x.shape[dim] - 1}, got {bad[0]}: classes count "
+                          "from 0, and ignore_index marks what to leave out") from None
 
-# %% ../nbs/08_losses.ipynb #a9e90e72
-def _without(target: Tensor, ignore_index: int) -> tuple[Tensor, Tensor]:
-    "The targets with class 0 in place of `ignore_index`, and where that was."
-    target = target.long()
-    ignored = target == ignore_index
-    return target.masked_fill(ignored, 0), ignored
-
+# %% ../nbs/08_losses.ipynb #be9da225
 def _shares(target: Tensor, ignored: Tensor, weight: Tensor | None, x: Tensor) -> Tensor:
     "The share of each target in the mean: the weight of its class, or 1; 0 where it is ignored."
     share = torch.ones_like(target, dtype=x.dtype) if weight is None else weight.to(x.dtype)[target]
     return share.masked_fill(ignored, 0)
 
 def _reduce(loss: Tensor, reduction: str, dtype: torch.dtype, share: Tensor | None = None) -> Tensor:
-    "One number from the losses, or all of them, in `dtype`; under autocast they stay float32."
+    "One number from the losses, or all of them, in `dtype`; under autocast in float32."
     if reduction == "sum": loss = loss.sum()
     if reduction == "mean": loss = loss.mean() if share is None else loss.sum()/share.sum()
     return loss if torch.is_autocast_enabled(loss.device.type) else loss.to(dtype)
 
-# %% ../nbs/08_losses.ipynb #51ce08a0
+# %% ../nbs/08_losses.ipynb #500738cc
 def nll_loss(
     input: Tensor,                    # log-probabilities (n, c), (n, c, d1, ...) or (c,)
     target: Tensor,                   # classes (n,), (n, d1, ...) or (), int64
@@ -165,8 +162,7 @@ def nll_loss(
     `ValueError` for shapes that do not fit, `TargetError` for a target that is no class."""
     _check_reduction(size_average, reduce, reduction)
     x, dim = _floats(input), _class_axis(input, weight)
-    _check_classes(input, target, dim)
-    target, ignored = _without(target, ignore_index)
+    target, ignored = _classes(input, target, dim, ignore_index)
     picked = _pick(x, target, dim)
     share = _shares(target, ignored, weight, x)
     loss = (-picked).masked_fill(ignored, 0)*share
@@ -192,7 +188,7 @@ class _PickedLogProb(torch.autograd.Function):
             return (-g*softmax(x, ctx.dim)).scatter_add(ctx.dim, target, g), None, None
         return (e*(-g/total)).scatter_add_(ctx.dim, target, g), None, None
 
-# %% ../nbs/08_losses.ipynb #64352444
+# %% ../nbs/08_losses.ipynb #ef52b397
 def _soft_loss(x: Tensor, q: Tensor, weight: Tensor | None, smoothing: float, dim: int) -> Tensor:
     "The loss of each item, with wanted probabilities `q` in the shape of `x`, smoothed."
     if not 0 <= smoothing <= 1:
@@ -206,19 +202,17 @@ def _one_hot(x: Tensor, target: Tensor, dim: int) -> Tensor:
     return torch.zeros_like(x).scatter_(dim, target.unsqueeze(dim), 1)
 
 def _is_soft(input: Tensor, target: Tensor, ignore_index: int) -> bool:
-    """Are these targets probabilities, one for each score? `TypeError` if they have the shape but not
-    the type."""
+    "Are these targets probabilities, one for each score? `TypeError` if they only have the shape."
     if not isinstance(target, Tensor) or target.shape != input.shape: return False
     if not target.is_floating_point():
-        raise TypeError(f"targets in the shape of the input, {tuple(input.shape)}, are probabilities: "
-                        "expected "
-                        f"floating-point numbers, got {target.dtype}; classes have one axis less")
+        raise TypeError(f"expected probabilities as targets of shape {tuple(target.shape)}, that of "
+                        f"the input, got {target.dtype}: classes have one axis less")
     if ignore_index >= 0:
-        raise ValueError(f"ignore_index={ignore_index} is a class: probabilities as targets cannot be "
-                         "ignored by it")
+        raise ValueError(f"expected no ignore_index with probabilities as targets, got {ignore_index}: "
+                         "it is compared with classes")
     return True
 
-# %% ../nbs/08_losses.ipynb #ea3adf49
+# %% ../nbs/08_losses.ipynb #f934e359
 def cross_entropy(
     input: Tensor,                    # scores (n, c), (n, c, d1, ...) or (c,)
     target: Tensor,                   # classes (n,), (n, d1, ...) or (); or probabilities, as input
@@ -237,8 +231,7 @@ def cross_entropy(
     x, dim = _floats(input), _class_axis(input, weight)
     if _is_soft(input, target, ignore_index):
         return _reduce(_soft_loss(x, target, weight, label_smoothing, dim), reduction, input.dtype)
-    _check_classes(input, target, dim)
-    target, ignored = _without(target, ignore_index)
+    target, ignored = _classes(input, target, dim, ignore_index)
     loss = -_PickedLogProb.apply(x, target, dim)
     share = _shares(target, ignored, weight, x)
     if not label_smoothing: loss = loss*share
@@ -257,10 +250,10 @@ class _Softplus(torch.autograd.Function):
     def backward(ctx, g: Tensor) -> Tensor:
         return g*ctx.saved_tensors[0].sigmoid()
 
-# %% ../nbs/08_losses.ipynb #da2372da
+# %% ../nbs/08_losses.ipynb #68dc5c43
 def binary_cross_entropy_with_logits(
     input: Tensor,                      # scores, any shape
-    target: Tensor,                     # from 0 for no to 1 for yes, floating point, the shape of input
+    target: Tensor,                     # 0 for no to 1 for yes, floating point, the shape of input
     weight: Tensor | None = None,       # a factor for each element; broadcasts to input
     size_average: bool | None = None,   # refused: say reduction
     reduce: bool | None = None,         # refused: say reduction
