@@ -73,7 +73,7 @@ def _check_name(self: Module, kind: str, name: str) -> None:
     if hasattr(self, name) and name not in self.__dict__[f"_{kind}s"]:
         raise KeyError(f"attribute '{name}' already exists: choose another name for the {kind}")
 
-# %% ../nbs/06_module.ipynb #e6187f92
+# %% ../nbs/06_module.ipynb #c0437384
 @patch
 def register_parameter(self: Module, name: str, param: Parameter | None) -> None:
     """What `self.name = param` does, for a leaf of any shape. `None` says that there is none.
@@ -95,8 +95,8 @@ def register_buffer(self: Module, name: str, tensor: Tensor | None, persistent: 
     `register_parameter`."""
     self._check_name("buffer", name)
     if tensor is not None and not isinstance(tensor, Tensor):
-        raise TypeError(f"cannot assign '{_name(tensor)}' object to buffer '{name}': expected None or a "
-                        "Tensor")
+        raise TypeError(f"cannot assign '{_name(tensor)}' object to buffer '{name}': expected None "
+                        "or a Tensor")
     self._buffers[name] = tensor
     (set.discard if persistent else set.add)(self._non_persistent_buffers_set, name)
 
@@ -138,11 +138,11 @@ def _delattr(self: Module, name: str) -> None:
 
 Module.__setattr__, Module.__delattr__ = _setattr, _delattr
 
-# %% ../nbs/06_module.ipynb #32b495b8
+# %% ../nbs/06_module.ipynb #4ccb8d17
 @patch
 def named_modules(self: Module, memo: set | None = None, prefix: str = "",
                   remove_duplicate: bool = True) -> Iterator[tuple[str, Module]]:
-    "This module, called `prefix`, and all below it, parents first; without those in `memo`, seen before."
+    "This module, called `prefix`, and all below it, parents first; without those in `memo`."
     memo = set() if memo is None else memo
     if self in memo: return
     if remove_duplicate: memo.add(self)
@@ -236,7 +236,7 @@ class RemovableHandle:
     def __enter__(self): return self
     def __exit__(self, *exc): self.remove()
 
-# %% ../nbs/06_module.ipynb #133ed534
+# %% ../nbs/06_module.ipynb #1acf9920
 @patch
 def _keep_hook(self: Module, kind: str, hook: Callable, prepend: bool, with_kwargs: bool = False):
     "Keep `hook` as the last of its kind, or as the first; returns a handle."
@@ -271,7 +271,7 @@ def register_full_backward_pre_hook(self: Module, hook: Callable,
 
 @patch
 def register_full_backward_hook(self: Module, hook: Callable, prepend: bool = False) -> RemovableHandle:
-    "Have `hook(module, grad_inp, grad_out)` called when both are known; it may return another grad_inp."
+    "Have `hook(module, grad_inp, grad_out)` called when both are known; it may return a grad_inp."
     return self._keep_hook("_backward_hooks", hook, prepend)
 
 # %% ../nbs/06_module.ipynb #9c52662e
@@ -331,7 +331,7 @@ def _gate(things: tuple, see: Callable) -> tuple[tuple, bool]:
     passed = dict(zip(at, _Gate.apply(spread, *[things[i] for i in at])))
     return tuple(passed.get(i, o) for i, o in enumerate(things)), True
 
-# %% ../nbs/06_module.ipynb #ce317c38
+# %% ../nbs/06_module.ipynb #c84cfd34
 class _Backward:
     "The two gates around a call of `module`, and what happens when a gradient comes through them."
     def __init__(self, module: Module):
@@ -346,7 +346,8 @@ class _Backward:
 
     def leave(self, out):
         if not isinstance(out, (Tensor, tuple)):
-            warnings.warn(f"backward hooks need a tensor or a tuple of tensors as the result, got {_name(out)}")
+            warnings.warn("backward hooks need a tensor or a tuple of tensors as the result, "
+                          f"got {_name(out)}: they will not be called")
         outs, _ = _gate(_tuple(out), self.see_out)
         return outs if isinstance(out, tuple) else outs[0]
 
@@ -505,11 +506,11 @@ def state_dict(self: Module, *, destination: dict | None = None, prefix: str = "
         m.state_dict(destination=destination, prefix=f"{prefix}{name}.", keep_vars=keep_vars)
     return destination
 
-# %% ../nbs/06_module.ipynb #90522072
+# %% ../nbs/06_module.ipynb #c1d4df55
 @patch
 def _load_from_state_dict(self: Module, state_dict, prefix, local_metadata, strict, missing_keys,
                           unexpected_keys, error_msgs):
-    "Load what belongs to this module alone; what does not fit is added to the last three, which are lists."
+    "Load what belongs to this module alone; what does not fit goes on the last three, which are lists."
     mine = self._mine()
     for name, t in mine.items():
         new = state_dict.get(key := prefix + name, self)
@@ -527,7 +528,7 @@ def _load_from_state_dict(self: Module, state_dict, prefix, local_metadata, stri
         head, dot, _ = key[len(prefix):].partition(".")
         if head not in (self._modules if dot else mine): unexpected_keys.append(key)
 
-# %% ../nbs/06_module.ipynb #d236b2eb
+# %% ../nbs/06_module.ipynb #c9191b45
 def _quoted(names: list[str]) -> str: return ", ".join(f'"{o}"' for o in names) + ". "
 
 class _Keys(NamedTuple):
@@ -557,7 +558,8 @@ def load_state_dict(self: Module, state_dict: Mapping[str, Tensor], strict: bool
     load(self, dict(state_dict), "")
     for i, what in ((1, "Unexpected"), (0, "Missing")):
         if strict and keys[i]: errors.insert(0, f"{what} key(s) in state_dict: " + _quoted(keys[i]))
-    if errors: raise RuntimeError("\n\t".join([f"Error(s) in loading state_dict for {_name(self)}:", *errors]))
+    if errors:
+        raise RuntimeError("\n\t".join([f"Error(s) in loading state_dict for {_name(self)}:", *errors]))
     return keys
 
 # %% ../nbs/06_module.ipynb #2bf4bc98
@@ -636,14 +638,14 @@ def pop(self: _Numbered, key: int | slice) -> Module:
     del self[key]
     return module
 
-# %% ../nbs/06_module.ipynb #a3584dca
+# %% ../nbs/06_module.ipynb #37a19f0f
 class Sequential(_Numbered):
     """Modules called one after another, as
     [`torch.nn.Sequential`](https://docs.pytorch.org/docs/stable/generated/torch.nn.Sequential.html)."""
     def __init__(self, *args: Module | OrderedDict): # modules, or one OrderedDict that gives them names
         super().__init__()
-        named = args[0].items() if len(args) == 1 and isinstance(args[0], OrderedDict) else enumerate(args)
-        for name, m in named: self.add_module(str(name), m)
+        named = len(args) == 1 and isinstance(args[0], OrderedDict)
+        for name, m in args[0].items() if named else enumerate(args): self.add_module(str(name), m)
 
     def _part(self, named: list): return self.__class__(OrderedDict(named))
 
