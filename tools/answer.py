@@ -11,6 +11,7 @@ def pack(value: object, stores: list) -> object:
     "`value` as JSON. Tensors keep their strides, and tensors that share memory go on sharing it: the bytes are put into `stores`."
     if value is None or isinstance(value, (bool, int, float, str)): return value
     if isinstance(value, bytes): return ["bytes", base64.b64encode(value).decode()]
+    if isinstance(value, dict): return ["dict", [[pack(k, stores), pack(v, stores)] for k, v in value.items()]]
     if isinstance(value, (list, tuple)): return ["list" if isinstance(value, list) else "tuple", [pack(o, stores) for o in value]]
     if not isinstance(value, torch.Tensor) or value.layout != torch.strided or value.device.type != "cpu": return ["other", type(value).__name__]
     key = value.untyped_storage().data_ptr()
@@ -32,6 +33,7 @@ def unpack(value: object, stores: list[torch.Tensor]) -> object:
     kind, *rest = value
     if kind == "bytes": return base64.b64decode(rest[0])
     if kind in ("list", "tuple"): return [unpack(o, stores) for o in rest[0]] if kind == "list" else tuple(unpack(o, stores) for o in rest[0])
+    if kind == "dict": return {unpack(k, stores): unpack(v, stores) for k, v in rest[0]}
     if kind != "tensor": return Other(str(rest[0])[:40])
     i, dtype, shape, stride, offset = rest
     dtype, store = getattr(torch, dtype), stores[i]
