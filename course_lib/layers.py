@@ -202,7 +202,7 @@ def _windows(
     steps = [o*by for by in (stride, dilation) for o, by in zip(x.stride()[2:], by)]
     return x.as_strided((*x.shape[:2], *size, *ks), (*x.stride()[:2], *steps), x.storage_offset())
 
-# %% ../nbs/07_layers.ipynb #46711d70
+# %% ../nbs/07_layers.ipynb #43ef3a10
 def _pair(o: int | tuple[int, int], name: str, least: int = 1) -> tuple[int, int]:
     "One number or two, as two. `ValueError` if they are not whole numbers of at least `least`."
     pair = (o, o) if isinstance(o, int) else tuple(o)
@@ -222,7 +222,7 @@ def _zeros_around(padding, ks: tuple, stride: tuple, dilation: tuple) -> list[in
     return [o for t in total for o in (t//2, t - t//2)]
 
 def _padded(x: Tensor, pads: list[int], value: float = 0.) -> Tensor:
-    "(n, c, h, w) with `pads` elements more left, right, above and below."
+    "`x` (n, c, h, w), or with other axes, with `pads` elements more around, from the last axis on."
     return torch.constant_pad_nd(x, pads, value) if any(pads) else x
 
 # %% ../nbs/07_layers.ipynb #ffa55d97
@@ -264,7 +264,7 @@ def _batch_first(x: Tensor, *shape: int) -> Tensor:
     "The way back: anything with the batch innermost, as a contiguous (n, ...) of this shape."
     return x.reshape(math.prod(shape[1:]), shape[0]).t().contiguous().view(shape)
 
-# %% ../nbs/07_layers.ipynb #6a74e42a
+# %% ../nbs/07_layers.ipynb #4dbe4e7c
 def _differentiable(ctx, f: Callable, g: Tensor, *inputs: Tensor | None) -> tuple:
     "The gradients of `f(*inputs)` by autograd, so that they can be differentiated again."
     wanted = [o for o, needed in zip(inputs, ctx.needs_input_grad) if needed]
@@ -275,9 +275,9 @@ class _Conv(torch.autograd.Function):
     "Convolution with the batch innermost: one product forward, two backward."
     @staticmethod
     def forward(ctx, x, weight, bias, stride, pads, dilation, groups):
-        (n, c), nf, ks, xp = x.shape[:2], len(weight), weight.shape[2:], _padded(x, pads)
-        inner = _batch_last(xp).view(*xp.shape[1:], n).permute(3, 0, 1, 2)
-        win = _windows(inner, ks, stride, dilation)                    # (n, c, h_out, w_out, kh, kw)
+        (n, c), nf, ks = x.shape[:2], len(weight), weight.shape[2:]
+        inner = _padded(_batch_last(x).view(*x.shape[1:], n), [0, 0, *pads]) # (c, h, w, n)
+        win = _windows(inner.permute(3, 0, 1, 2), ks, stride, dilation)      # (n, c, h_out, w_out, kh, kw)
         size, k = win.shape[2:4], c//groups*math.prod(ks)
         cols = win.permute(1, 4, 5, 2, 3, 0).reshape(groups, k, math.prod(size)*n)
         out = (weight.reshape(groups, nf//groups, k) @ cols).view(nf, math.prod(size)*n)
