@@ -55,6 +55,8 @@ def difference(
     "The first way in which `got` is not `want`, in words."
     got, want = (o.item() if getattr(o, "ndim", 1) == 0 and not hasattr(o, "numel") else o for o in (got, want)) # NumPy's numbers
     if hasattr(want, "dtype"): return _tensors_differ(got, want, tol, dtype, at)
+    if hasattr(want, "named_parameters") and type(got) is type(want): # modules
+        got, want = ([repr(o), *o.state_dict().items()] for o in (got, want))
     if isinstance(want, (list, tuple)):
         if not isinstance(got, (list, tuple)): return f"{at}{type(got).__name__}, not {type(want).__name__}"
         if len(got) != len(want): return f"{at}{len(got)} elements, not {len(want)}"

@@ -30,7 +30,7 @@ def test_copy_holds_no_solution(copy):
         assert not [o for o, t in text.items() if o.suffix == ".ipynb" and all(line in t for line in lines)], f"the solution of {k}"
         assert not [o for o, t in text.items() if ex.source() in t]
         assert not [o for o, t in text.items() if f'"solution(\\"{k}\\")"' in t]
-        for m in ex.mistakes: assert not (found := [o.name for o, t in text.items() if m.name in t]), f"{k}: the mistake {m.name!r} stands in {found}"
+        for m in ex.mistakes: assert not (found := [o.name for o, t in text.items() if m.hint in t]), f"{k}: a hint stands in {found}"
     folds = {o.name: re.findall(r"<summary>([^<]*)", t) for o, t in text.items() if o.suffix == ".ipynb" and o.name != "A_exercises.ipynb"}
     assert not [o for o, found in folds.items() if re.search("answer|solution|expect", " ".join(found), re.I)]
     assert not (copy/"nbs"/"checks").exists() and not (copy/"tests").exists() and not (copy/"tools"/"grade.py").exists()

@@ -3,16 +3,17 @@
 Not meant to be called by hand. Requests and replies are one line of JSON each, on what was standard input and output when it began; the
 notebook itself gets neither.
 """
-import base64, json, os, sys
+import base64, json, os, pickle, sys
 import torch
 from course_lib import exercises
 
-def pack(value: object, stores: list) -> object:
-    "`value` as JSON. Tensors keep their strides, and tensors that share memory go on sharing it: the bytes are put into `stores`."
+def pack(value: object, stores: list, own: bool = False) -> object:
+    "`value` as JSON. What is `own`, an argument that grade.py made, may also be a module, which is pickled. Tensors keep their strides, and tensors that share memory go on sharing it: the bytes are put into `stores`."
     if value is None or isinstance(value, (bool, int, float, str)): return value
     if isinstance(value, bytes): return ["bytes", base64.b64encode(value).decode()]
-    if isinstance(value, dict): return ["dict", [[pack(k, stores), pack(v, stores)] for k, v in value.items()]]
-    if isinstance(value, (list, tuple)): return ["list" if isinstance(value, list) else "tuple", [pack(o, stores) for o in value]]
+    if isinstance(value, dict): return ["dict", [[pack(k, stores, own), pack(v, stores, own)] for k, v in value.items()]]
+    if isinstance(value, (list, tuple)): return ["list" if isinstance(value, list) else "tuple", [pack(o, stores, own) for o in value]]
+    if own and isinstance(value, torch.nn.Module): return ["pickle", base64.b64encode(pickle.dumps(value)).decode()]
     if not isinstance(value, torch.Tensor) or value.layout != torch.strided or value.device.type != "cpu": return ["other", type(value).__name__]
     key = value.untyped_storage().data_ptr()
     found = [i for i, o in enumerate(stores) if o[0] == key and key]
@@ -27,27 +28,28 @@ class Other:
     def __init__(self, name): self.name = name
     def __repr__(self): return f"a {self.name}"
 
-def unpack(value: object, stores: list[torch.Tensor]) -> object:
-    "The value that `pack` packed; `stores` are tensors of bytes."
+def unpack(value: object, stores: list[torch.Tensor], own: bool = False) -> object:
+    "The value that `pack` packed; `stores` are tensors of bytes. Nothing is unpickled that is not `own`."
     if not isinstance(value, list): return value
     kind, *rest = value
     if kind == "bytes": return base64.b64decode(rest[0])
-    if kind in ("list", "tuple"): return [unpack(o, stores) for o in rest[0]] if kind == "list" else tuple(unpack(o, stores) for o in rest[0])
-    if kind == "dict": return {unpack(k, stores): unpack(v, stores) for k, v in rest[0]}
+    if kind in ("list", "tuple"): return (list if kind == "list" else tuple)(unpack(o, stores, own) for o in rest[0])
+    if kind == "pickle" and own: return pickle.loads(base64.b64decode(rest[0]))
+    if kind == "dict": return {unpack(k, stores, own): unpack(v, stores, own) for k, v in rest[0]}
     if kind != "tensor": return Other(str(rest[0])[:40])
     i, dtype, shape, stride, offset = rest
     dtype, store = getattr(torch, dtype), stores[i]
     if torch.Size(shape).numel()*dtype.itemsize > len(store): raise ValueError("a tensor larger than its memory")
     return torch.empty(0, dtype=dtype).set_(store.untyped_storage(), offset, shape, stride)
 
-def dumps(value: object) -> dict:
+def dumps(value: object, own: bool = False) -> dict:
     stores = []
-    what = pack(value, stores)
+    what = pack(value, stores, own)
     return dict(value=what, stores=[o for _, o in stores])
 
-def loads(message: dict) -> object:
+def loads(message: dict, own: bool = False) -> object:
     stores = [torch.frombuffer(bytearray(base64.b64decode(o)), dtype=torch.uint8) if o else torch.empty(0, dtype=torch.uint8) for o in message["stores"]]
-    return unpack(message["value"], stores)
+    return unpack(message["value"], stores, own)
 
 def limits(memory: int, seconds: int) -> None:
     "No more than so many bytes of memory beyond what is in use, and so many seconds of processor; where the system can."
@@ -92,7 +94,7 @@ def reply(ask: dict, found: dict) -> dict:
     f = found.get(ask["name"])
     if not callable(f): return dict(missing=True)
     if exercises.is_stub(f): return dict(stub=True)
-    ex = exercises.Exercise("", None, {str(i): (lambda o=o: loads(o)) for i, o in enumerate(ask["cases"])}, [])
+    ex = exercises.Exercise("", None, {str(i): (lambda o=o: loads(o, own=True)) for i, o in enumerate(ask["cases"])}, [])
     return dict(outcomes=[said(o) for o in exercises.outcomes(f, ex, ask["seconds"])])
 
 def said(o: exercises.Outcome) -> dict:

@@ -107,7 +107,7 @@ class Row:
 
 def grade_one(ask, name: str, ex: Exercise, seconds: float = 5.) -> Row:
     "Judge one answer, through `ask`."
-    reply = ask(dict(name=ex.name, seconds=seconds, cases=[dumps(o()) for o in ex.cases.values()]), 3*seconds + 5)
+    reply = ask(dict(name=ex.name, seconds=seconds, cases=[dumps(o(), own=True) for o in ex.cases.values()]), 3*seconds + 5)
     if reply.get("missing"): return Row(name, ex.name, "missing")
     if reply.get("stub"): return Row(name, ex.name, "not attempted")
     got = reply.get("outcomes")
