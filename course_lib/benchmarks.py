@@ -5,18 +5,20 @@
 # %% auto #0
 __all__ = ['ROWS', 'Row', 'row', 'Result', 'measure', 'Results', 'benchmark', 'plot_results', 'save_results']
 
-# %% ../nbs/C_benchmarks.ipynb #39eec61c
+# %% ../nbs/C_benchmarks.ipynb #55c5c6b3
 import json, os, platform
 import numpy as np, torch
 from pathlib import Path
 from typing import Callable, NamedTuple, Sequence
-from . import autograd
+from . import autograd, layers, optim
 from .backprop import Lin, Model, Mse, Relu
 from .broadcasting import einsum
 from .data import load_images
 from .init import kaiming_normal_, kaiming_uniform_
+from .losses import binary_cross_entropy_with_logits, cross_entropy, log_softmax, mse_loss, nll_loss
 from .matmul import (
     matmul_broadcast, matmul_c, matmul_einsum, matmul_lists, matmul_numba, matmul_rows)
+from .module import Module
 
 # %% ../nbs/C_benchmarks.ipynb #09dbe708
 class Row(NamedTuple):
@@ -142,6 +144,104 @@ def _step_05(bs: int) -> tuple[Callable, Callable]:
 for _bs, _goal in {64: 0.8, 1024: 1.1}.items():
     @row(f"training step, batch {_bs}: our tape / PyTorch", goal=_goal)
     def _(bs=_bs): return _step_05(bs)
+
+# %% ../nbs/C_benchmarks.ipynb #d384c6d8
+def _calls(base: type):
+    class Same(base):
+        def forward(self, x): return x
+    m, x = Same(), torch.ones(1)
+    def f():
+        for _ in range(1000): m(x)
+    return f
+
+@row("1,000 module calls: ours / torch.nn's", goal=1.)
+def _(): return _calls(Module), _calls(torch.nn.Module)
+
+# %% ../nbs/C_benchmarks.ipynb #c1170b63
+def _layers(name: str, *args, shape: tuple[int, ...], pixels: bool = True):
+    "A layer of ours and PyTorch's, forward and backward; without the gradient of the input where not `pixels`."
+    x = torch.randn(shape, requires_grad=pixels)
+    def both(m):
+        g, leaves = torch.randn(m(x).shape), [x]*pixels + list(m.parameters())
+        return lambda: torch.autograd.grad(m(x), leaves, g)
+    return both(getattr(layers, name)(*args)), both(getattr(torch.nn, name)(*args))
+
+_convs = {"first": (1.3, (64, 1, 28, 28), (1, 8, 5, 2, 2)),
+          "second": (1.5, (256, 8, 14, 14), (8, 16, 3, 2, 1)),
+          "third": (3., (64, 16, 14, 14), (16, 32, 3, 1, 1))}
+
+for _name, (_goal, _shape, _args) in _convs.items():
+    @row(f"Conv2d, {_name}: ours / PyTorch's", goal=_goal)
+    def _(shape=_shape, args=_args): return _layers("Conv2d", *args, shape=shape)
+
+    @row(f"Conv2d, {_name}: the clear way / PyTorch's")
+    def _(shape=_shape, args=_args):
+        (ni, nf, ks, stride, padding), conv = args, torch.nn.functional.conv2d
+        leaves = [torch.randn(o, requires_grad=True) for o in (shape, (nf, ni, ks, ks), (nf,))]
+        g = torch.randn(conv(*leaves, stride, padding).shape)
+        return tuple(lambda f=f: torch.autograd.grad(f(*leaves, stride, padding), leaves, g)
+                     for f in (layers.conv2d_unfold, conv))
+
+@row("Conv2d, first, no gradient for pixels / PyTorch's")
+def _(): return _layers("Conv2d", 1, 8, 5, 2, 2, shape=(64, 1, 28, 28), pixels=False)
+
+# %% ../nbs/C_benchmarks.ipynb #162f1b66
+_kept = {"Linear": [((784, 50), (64, 784)), ((784, 50), (1024, 784))],
+         "BatchNorm2d": [((16,), (64, 16, 28, 28)), ((8,), (256, 8, 14, 14))],
+         "LayerNorm": [((64,), (512, 64)), ((784,), (256, 784))],
+         "ReLU": [((), (64, 512)), ((), (64, 16, 28, 28))]}
+
+for _name, _cases in _kept.items():
+    for _args, _shape in _cases:
+        @row(f"{_name} of {'×'.join(map(str, _shape))}: ours / PyTorch's", goal=1.5)
+        def _(name=_name, args=_args, shape=_shape): return _layers(name, *args, shape=shape)
+
+# %% ../nbs/C_benchmarks.ipynb #02a2b154
+def _loss(ours: Callable, reference: Callable, inp: torch.Tensor, targ: torch.Tensor):
+    inp.requires_grad_()
+    def run(f): return lambda: torch.autograd.grad(f(inp, targ), inp)
+    return run(ours), run(reference)
+
+def _clear(inp, targ): return nll_loss(log_softmax(inp, 1), targ)
+
+for _n, _c in ((1024, 10), (4096, 1000)):
+    @row(f"cross_entropy ({_n}, {_c}): ours / PyTorch's", goal=1.25)
+    def _(n=_n, c=_c):
+        return _loss(cross_entropy, torch.nn.functional.cross_entropy, torch.randn(n, c), torch.randint(0, c, (n,)))
+
+    @row(f"cross_entropy ({_n}, {_c}): clear / PyTorch's")
+    def _(n=_n, c=_c):
+        return _loss(_clear, torch.nn.functional.cross_entropy, torch.randn(n, c), torch.randint(0, c, (n,)))
+
+@row("mse_loss (1024, 10): ours / PyTorch's")
+def _(): return _loss(mse_loss, torch.nn.functional.mse_loss, torch.randn(1024, 10), torch.randn(1024, 10))
+
+@row("binary, with logits (1024, 10): ours / PyTorch's")
+def _():
+    theirs = torch.nn.functional.binary_cross_entropy_with_logits
+    return _loss(binary_cross_entropy_with_logits, theirs, torch.randn(1024, 10), torch.rand(1024, 10))
+
+# %% ../nbs/C_benchmarks.ipynb #d82ac72d
+def _steps(name: str, n: int, shape: tuple[int, ...], **options):
+    def ready(module, **more):
+        params = [torch.randn(shape, requires_grad=True) for _ in range(n)]
+        for p in params: p.grad = torch.randn(shape)
+        opt = getattr(module, name)(params, lr=1e-6, **options, **more)
+        opt.step() # makes the buffers
+        return opt.step
+    return ready(optim), ready(torch.optim, foreach=True)
+
+@row("SGD, 100 tensors: ours / PyTorch's foreach", goal=1.2)
+def _(): return _steps("SGD", 100, (50, 50), momentum=0.9)
+
+@row("SGD, 1,000 tensors: ours / PyTorch's foreach", goal=1.)
+def _(): return _steps("SGD", 1000, (50,), momentum=0.9)
+
+@row("Adam, 100 tensors: ours / PyTorch's foreach", goal=1.2)
+def _(): return _steps("Adam", 100, (50, 50))
+
+@row("Adam, 1,000 tensors: ours / PyTorch's foreach", goal=1.)
+def _(): return _steps("Adam", 1000, (50,))
 
 # %% ../nbs/C_benchmarks.ipynb #3265fbc9
 class Result(NamedTuple):
