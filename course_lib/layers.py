@@ -185,7 +185,7 @@ class Identity(Module):
 
     def forward(self, x: Tensor) -> Tensor: return x
 
-# %% ../nbs/07_layers.ipynb #be3c8a1b
+# %% ../nbs/07_layers.ipynb #12a1ad83
 def _windows(
     x: Tensor,                   # (n, c, h, w), with any strides
     ks: tuple[int, int],         # height and width of a window
@@ -197,8 +197,7 @@ def _windows(
     size = [(i - d*(k - 1) - 1)//s + 1 for i, k, s, d in zip(room, ks, stride, dilation)]
     if min(size) < 1:
         raise ValueError(f"a window of {tuple(ks)} with dilation {dilation} does not fit into {room}, "
-                         "padding "
-                         "included: use a smaller kernel_size or more padding")
+                         "padding included: use a smaller kernel_size or more padding")
     steps = [o*by for by in (stride, dilation) for o, by in zip(x.stride()[2:], by)]
     return x.as_strided((*x.shape[:2], *size, *ks), (*x.stride()[:2], *steps), x.storage_offset())
 
