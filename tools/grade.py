@@ -4,6 +4,8 @@ Each notebook is run in a process of its own, in an empty folder, without networ
 process to call the answers, and compares what they return, here. So nothing that a notebook prints or redefines counts, and a notebook that
 breaks, ends its process or never ends spoils only its own rows.
 
+An exercise whose arguments cannot be handed to another process, such as functions, has the verdict "by hand".
+
 It is not a sandbox. It stops mistakes, and what a student might try; but a notebook is a program that runs as you do, and one written to do
 harm can get round it (through C code, for one). Grade strangers' notebooks in a container or on a machine that you can spare. And
 whoever finds the course's solutions, as anybody can, may hand them in: a verdict says that an answer is right, not whose it is.
@@ -102,12 +104,14 @@ def heard(o: dict) -> Outcome:
 class Row:
     name: str         # whose, or which notebook
     exercise: str
-    verdict: str      # right, not yet, not attempted, missing, or why it was stopped
+    verdict: str      # right, not yet, not attempted, missing, by hand (look at it yourself), or why it was stopped
     mistake: str = "" # where it is a known one
 
 def grade_one(ask, name: str, ex: Exercise, seconds: float = 5.) -> Row:
     "Judge one answer, through `ask`."
-    reply = ask(dict(name=ex.name, seconds=seconds, cases=[dumps(o(), own=True) for o in ex.cases.values()]), 3*seconds + 5)
+    cases = [dumps(o(), own=True) for o in ex.cases.values()]
+    if '["other", ' in json.dumps(cases): return Row(name, ex.name, "by hand") # a function, say, cannot be handed to another process
+    reply = ask(dict(name=ex.name, seconds=seconds, cases=cases), 3*seconds + 5)
     if reply.get("missing"): return Row(name, ex.name, "missing")
     if reply.get("stub"): return Row(name, ex.name, "not attempted")
     got = reply.get("outcomes")
