@@ -363,6 +363,7 @@ class _Backward:
 # %% ../nbs/06_module.ipynb #6ecb595b
 @patch
 def see_out(self: _Backward, grads: tuple) -> tuple:
+    "Pass the gradients of the results, each of its result's shape (...), through the hooks that come before."
     grads = self.grad_out = self.run(self.pre_hooks, grads)
     if not self.two and any(o is not None for o in self.see_inp(self.nothing)):
         raise RuntimeError("a backward hook returned a gradient, but no input of the module has one: "
@@ -371,6 +372,7 @@ def see_out(self: _Backward, grads: tuple) -> tuple:
 
 @patch
 def see_inp(self: _Backward, grads: tuple) -> tuple:
+    "Pass the gradients of the arguments, each of its argument's shape (...), through the hooks that come after."
     if self.grad_out is None: return grads # a way around the result, as second derivatives go
     grad_out, self.grad_out = self.grad_out, None
     return self.run(self.hooks, grads, grad_out)
