@@ -274,7 +274,7 @@ def register_full_backward_hook(self: Module, hook: Callable, prepend: bool = Fa
     "Have `hook(module, grad_inp, grad_out)` called when both are known; it may return a grad_inp."
     return self._keep_hook("_backward_hooks", hook, prepend)
 
-# %% ../nbs/06_module.ipynb #9c52662e
+# %% ../nbs/06_module.ipynb #331b0b86
 def _tuple(x: object) -> tuple: return x if isinstance(x, tuple) else (x,)
 
 def _call(self: Module, *args, **kwargs):
@@ -284,6 +284,7 @@ def _call(self: Module, *args, **kwargs):
 
 @patch
 def _call_with_hooks(self: Module, args: tuple, kwargs: dict):
+    "A call, step by step."
     for hook, with_kwargs in list(self._forward_pre_hooks.values()):
         got = hook(self, args, kwargs) if with_kwargs else hook(self, args)
         if got is None: continue
@@ -360,9 +361,10 @@ class _Backward:
             grads = got
         return grads
 
-# %% ../nbs/06_module.ipynb #6ecb595b
+# %% ../nbs/06_module.ipynb #1dc2f975
 @patch
 def see_out(self: _Backward, grads: tuple) -> tuple:
+    "The gradients of the results have come: run the backward pre-hooks."
     "Pass the gradients of the results, each of its result's shape (...), through the hooks that come before."
     grads = self.grad_out = self.run(self.pre_hooks, grads)
     if not self.two and any(o is not None for o in self.see_inp(self.nothing)):
@@ -372,6 +374,7 @@ def see_out(self: _Backward, grads: tuple) -> tuple:
 
 @patch
 def see_inp(self: _Backward, grads: tuple) -> tuple:
+    "The gradients of the inputs have come: run the backward hooks."
     "Pass the gradients of the arguments, each of its argument's shape (...), through the hooks that come after."
     if self.grad_out is None: return grads # a way around the result, as second derivatives go
     grad_out, self.grad_out = self.grad_out, None
