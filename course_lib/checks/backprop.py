@@ -75,7 +75,7 @@ def _(x, g, slope): return torch.where(x > 0, x, slope*x)
         "no elements": lambda: (torch.zeros(0, 2), torch.zeros(0, 2)),
         "float64": lambda: (tensor([0.3]).double(), tensor([2.]).double()),
     },
-    hints=["Differentiate 1/(1 + e⁻ᶻ), and look for the output itself in what you get.", "The slope is s·(1 − s), where s is the output."],
+    hints=["Differentiate 1/(1 + e⁻ᶻ), and look for the output itself in what you get.", "The slope is s·(1 - s), where s is the output."],
 )
 def sigmoid_backward(
     out: Tensor, # what came out of the sigmoid, any shape
@@ -91,7 +91,7 @@ def _(out, g): return g*out.sigmoid()*(1 - out.sigmoid())
 @sigmoid_backward.mistake("the gradient of the output is left out", "The output grows at this rate. At which rate does the loss grow with the output?")
 def _(out, g): return out*(1 - out)
 
-@sigmoid_backward.mistake("the slope of tanh", "Of which function is 1 − s² the slope?")
+@sigmoid_backward.mistake("the slope of tanh", "Of which function is 1 - s² the slope?")
 def _(out, g): return g*(1 - out**2)
 
 @sigmoid_backward.mistake("a factor of the slope is missing", "How steep is a sigmoid far to the right, where its output is almost 1?")
