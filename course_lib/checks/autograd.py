@@ -45,7 +45,7 @@ def _(coeffs, x): return float(sum(c*(i + 1)*float(x)**i for i, c in enumerate(c
 @slope.mistake("the highest power comes first", "Which coefficient belongs to which power?")
 def _(coeffs, x): return float(np.polyval(np.polyder(np.array(coeffs, dtype=float)), x))
 
-@slope.mistake("the factor in front is missing", "What is the derivative of x³?")
+@slope.mistake("the factor in front is missing", "What is the derivative of x**3?")
 def _(coeffs, x): return float(sum(c*float(x)**(i - 1) for i, c in enumerate(coeffs) if i))
 
 @slope.mistake("only one step is looked at", "A difference over a step of 1 is no derivative.")

@@ -91,7 +91,7 @@ def _(out, g): return g*out.sigmoid()*(1 - out.sigmoid())
 @sigmoid_backward.mistake("the gradient of the output is left out", "The output grows at this rate. At which rate does the loss grow with the output?")
 def _(out, g): return out*(1 - out)
 
-@sigmoid_backward.mistake("the slope of tanh", "Of which function is 1 - s² the slope?")
+@sigmoid_backward.mistake("the slope of tanh", "Of which function is 1 - s**2 the slope?")
 def _(out, g): return g*(1 - out**2)
 
 @sigmoid_backward.mistake("a factor of the slope is missing", "How steep is a sigmoid far to the right, where its output is almost 1?")
@@ -135,7 +135,7 @@ def _back(x, w, b, out_g): return out_g @ w.t(), x.t() @ out_g, out_g.sum(0)
 @mse_lin_backward.mistake("the 1/n of the mean is missing", "Of how many numbers is the loss the mean, and what does that do to each one's share?")
 def _(x, w, b, targ): return _back(x, w, b, 2*(x @ w + b - targ[:, None]))
 
-@mse_lin_backward.mistake("the 2 of the square is missing", "What is the slope of e²?")
+@mse_lin_backward.mistake("the 2 of the square is missing", "What is the slope of e**2?")
 def _(x, w, b, targ): return _back(x, w, b, (x @ w + b - targ[:, None])/len(targ))
 
 @mse_lin_backward.mistake("the sign is wrong", "If an output is too large, does the loss grow with it or shrink?")
@@ -200,12 +200,12 @@ def _(x, b, g, eps):
     r = (x**2 + b + eps).sqrt()
     return g*x/r, g/(2*r)
 
-@root_backward.mistake("the half is forgotten for b", "The slope of √u is 1/(2√u). For x the 2 goes away. Why, and does it for b?")
+@root_backward.mistake("the half is forgotten for b", "The slope of sqrt(u) is 1/(2*sqrt(u)). For x the 2 goes away. Why, and does it for b?")
 def _(x, b, g, eps):
     r = (x**2 + b + eps).sqrt()
     return g*x/r, (g/r).sum(0)
 
-@root_backward.mistake("the half is left for x", "The slope of x² is 2x. What is left of the 1/2?")
+@root_backward.mistake("the half is left for x", "The slope of x**2 is 2x. What is left of the 1/2?")
 def _(x, b, g, eps):
     r = (x**2 + b + eps).sqrt()
     return g*x/(2*r), (g/(2*r)).sum(0)
