@@ -258,8 +258,9 @@ def test_links_between_notebooks_lead_somewhere():
 
 # Imports every module as a process would that has only what the library itself requires, and tells what each cost and did.
 PROBE = """
-import sys, time, json
+import gc, sys, time, json
 import torch, numpy
+gc.disable() # a collection of what torch has left would be charged to whichever import it falls into
 net = []
 absent, modules = json.loads(sys.argv[1])
 class Absent:
@@ -286,12 +287,11 @@ def probe() -> dict:
 def probed() -> list[dict]:
     "What importing costs, in processor time; measured again where it seems slow, for other work on the machine makes it so."
     told = [probe()]
-    while len(told) < 3 and min(o["course_lib"]["ms"] for o in told) >= 50: told.append(probe())
+    while len(told) < 3 and any(min(o[k]["ms"] for o in told) >= 50 for k in told[0]): told.append(probe())
     return told
 
 def test_importing_is_quick(probed):
-    ms = min(o["course_lib"]["ms"] for o in probed)
-    assert ms < 50, f"import course_lib takes {ms:.0f} ms beyond torch and numpy: more than 50"
+    none(f"import {k} takes {ms:.0f} ms beyond torch and numpy: more than 50" for k in probed[0] if (ms := min(o[k]["ms"] for o in probed)) >= 50)
 
 def test_importing_opens_no_connection(probed): none(f"import {k}: {o[0]} {o[1]}" for k, v in probed[0].items() for o in v["net"])
 
