@@ -15,15 +15,17 @@ from contextlib import contextmanager
 
 # %% ../nbs/05_autograd.ipynb #d299e3a6
 def _order(root) -> list:
-    "`root` and all that it was made from, each before its own inputs; `RuntimeError` where an earlier `backward` has freed it."
+    """`root` and all that it was made from, each before its own inputs; `RuntimeError` where an
+    earlier `backward` has freed it."""
     order, seen, todo = [], set(), [(root, False)]
     while todo:
         t, inputs_done = todo.pop()
         if inputs_done: order.append(t)
         elif id(t) not in seen:
             if t._inputs is None:
-                raise RuntimeError("expected a recorded graph, but a backward through this part of it has freed it already: "
-                                   "pass retain_graph=True to the first backward, or compute the result again")
+                raise RuntimeError("expected a recorded graph, but a backward through this part of "
+                                   "it has freed it already: pass retain_graph=True to the first "
+                                   "backward, or compute the result again")
             seen.add(id(t))
             todo.append((t, True))
             todo.extend([(o, False) for o, _ in reversed(t._inputs)])
@@ -43,12 +45,15 @@ class _Array:
     "What any array can do, gradients aside; its numbers are in `data`."
     __slots__ = ()
     __array_ufunc__ = None
-    shape, ndim, dtype = (property(operator.attrgetter(f"data.{o}")) for o in ("shape", "ndim", "dtype"))
+    shape, ndim, dtype = (property(operator.attrgetter(f"data.{o}"))
+                          for o in ("shape", "ndim", "dtype"))
 
     def numpy(self): return self.data.copy()
     def tolist(self): return self.data.tolist()
     def item(self):
-        if self.data.size != 1: raise ValueError(f"expected one number, got a tensor of shape {self.shape}: reduce it first, with sum(), all() or an index")
+        if self.data.size != 1:
+            raise ValueError(f"expected one number, got a tensor of shape {self.shape}: reduce "
+                             "it first, with sum(), all() or an index")
         return self.data.item()
 
     def __array__(self, dtype=None, copy=None): return np.array(self.data, dtype=dtype)
@@ -60,31 +65,47 @@ class _Array:
     def __int__(self): return int(self.item())
     def __format__(self, spec): return format(self.item(), spec) if spec else repr(self)
     def __setitem__(self, i, value):
-        raise RuntimeError("a tensor is not changed in place, since gradients may need its old values: make another, with where(cond, a, b), or write into t.data")
+        raise RuntimeError("a tensor is not changed in place, since gradients may need its old "
+                           "values: make another, with where(cond, a, b), or write into t.data")
 
 # %% ../nbs/05_autograd.ipynb #0e70147c
-class GradientShapeError(ValueError, RuntimeError): "A gradient whose shape is not that of its tensor."
-class GradientTypeError(TypeError, RuntimeError): "A gradient was asked for that this type of number cannot have."
+class GradientShapeError(ValueError, RuntimeError): "A gradient of another shape than its tensor's."
+class GradientTypeError(TypeError, RuntimeError): "A gradient for numbers that cannot have one."
 
 class Tensor(_Array):
-    "A NumPy array, of any shape, that remembers how it was computed. `data` holds the numbers, `grad` the gradient: an array, or None."
+    """A NumPy array, of any shape, that remembers how it was computed.
+
+    `data` holds the numbers, `grad` the gradient: an array, or None."""
     __slots__ = "data", "grad", "_needs", "_inputs", "_op", "__weakref__"
 
-    def __init__(self, data, requires_grad: bool = False, dtype=None): # `data`: numbers in any shape, copied; `dtype`: NumPy's, by default that of `data`
-        self.data = np.array(data.data if isinstance(data, Tensor) else data, dtype=dtype, order="C")
-        if self.data.dtype.kind not in "biuf": raise TypeError(f"expected real numbers, got {self.data.dtype}: pass an array, a nested list or a number")
+    def __init__(
+        self,
+        data,                        # numbers in any shape, copied
+        requires_grad: bool = False, # is a gradient wanted?
+        dtype=None,                  # NumPy's; that of `data` by default
+    ):
+        data = data.data if isinstance(data, Tensor) else data
+        self.data = np.array(data, dtype=dtype, order="C")
+        if self.data.dtype.kind not in "biuf":
+            raise TypeError(f"expected real numbers, got {self.data.dtype}: pass an array, a "
+                            "nested list or a number")
         self.grad, self._needs, self._inputs, self._op = None, False, (), ""
         self.requires_grad_(requires_grad)
 
     def requires_grad_(self, requires_grad: bool = True) -> "Tensor": # this tensor, of any shape
-        "Ask for the gradient of this tensor, or no longer. `TypeError` for whole numbers, `RuntimeError` to take it back from a result."
+        """Ask for the gradient of this tensor, or no longer.
+
+        `TypeError` for whole numbers, `RuntimeError` to take it back from a result."""
         if requires_grad and self.data.dtype.kind != "f":
-            raise GradientTypeError(f"expected floating-point numbers, got {self.dtype}: only they have gradients; convert with Tensor(t, dtype=float)")
-        if not requires_grad and self._inputs != (): raise RuntimeError("expected a leaf, got the result of an operation: use detach()")
+            raise GradientTypeError(f"expected floating-point numbers, got {self.dtype}: only "
+                                    "they have gradients; convert with Tensor(t, dtype=float)")
+        if not requires_grad and self._inputs != ():
+            raise RuntimeError("expected a leaf, got the result of an operation: use detach()")
         self._needs = bool(requires_grad)
         return self
 
-    requires_grad = property(lambda self: self._needs, lambda self, wanted: (self.requires_grad_(wanted), None)[1])
+    requires_grad = property(lambda self: self._needs,
+                             lambda self, wanted: (self.requires_grad_(wanted), None)[1])
 
 # %% ../nbs/05_autograd.ipynb #7de2a600
 class _Mode(threading.local): recording = True # each thread has its own
@@ -98,14 +119,19 @@ def no_grad():
     finally: _mode.recording = before
 
 def _array(x):
-    "The numbers of an operand: those of a tensor; a plain number as it is, since its type should give way; anything else as an array of our own."
+    """The numbers of an operand: those of a tensor; a plain number as it is, since its type
+    should give way; anything else as an array of our own."""
     return x.data if isinstance(x, Tensor) else x if isinstance(x, (int, float)) else np.array(x)
 
-def _record(op: str, data: np.ndarray, *inputs: tuple[object, Callable]) -> Tensor: # of the shape of data
-    "The result of operation `op`, with what it came from: pairs of an operand and the function from the result's gradient to the operand's."
+def _record(op: str, data: np.ndarray,
+            *inputs: tuple[object, Callable]) -> Tensor: # of the shape of data
+    """The result of operation `op`, with what it came from: pairs of an operand and the
+    function from the result's gradient to the operand's."""
     out = Tensor.__new__(Tensor)
     out.data, out.grad, out._op = np.asarray(data), None, op
-    out._inputs = tuple([o for o in inputs if isinstance(o[0], Tensor) and o[0]._needs]) if _mode.recording else ()
+    out._inputs = ()
+    if _mode.recording:
+        out._inputs = tuple([o for o in inputs if isinstance(o[0], Tensor) and o[0]._needs])
     out._needs = bool(out._inputs)
     return out
 
@@ -128,13 +154,17 @@ Tensor.detach, Tensor.zero_grad, Tensor.__repr__ = _detach, _zero_grad, _repr
 # %% ../nbs/05_autograd.ipynb #847a1f1d
 def _start(t: Tensor, gradient) -> np.ndarray:
     "The gradient that `backward` starts from, of the shape of `t`: an array of its own."
-    if not t._needs: raise RuntimeError("nothing was recorded for this tensor: make the leaves with requires_grad=True, and compute with them outside of no_grad()")
+    if not t._needs:
+        raise RuntimeError("nothing was recorded for this tensor: make the leaves with "
+                           "requires_grad=True, and compute with them outside of no_grad()")
     if gradient is None:
         if t.data.size == 1: return np.ones_like(t.data)
-        raise RuntimeError(f"expected a scalar to start from, got a tensor of shape {t.shape}: reduce it, as with sum(), or pass a gradient of that shape")
+        raise RuntimeError(f"expected a scalar to start from, got a tensor of shape {t.shape}: "
+                           "reduce it, as with sum(), or pass a gradient of that shape")
     gradient = np.array(_array(gradient), dtype=t.dtype)
     if gradient.shape == t.shape: return gradient
-    raise GradientShapeError(f"expected a gradient of the tensor's shape {t.shape}, got one of shape {gradient.shape}")
+    raise GradientShapeError(f"expected a gradient of the tensor's shape {t.shape}, got one of "
+                             f"shape {gradient.shape}")
 
 # %% ../nbs/05_autograd.ipynb #594e9a5f
 def _backward(
@@ -144,7 +174,8 @@ def _backward(
 ) -> None:
     """Add to the `grad` of every leaf that wants one, how `t` changes with it, times `gradient`.
 
-    `RuntimeError` where nothing was recorded, or was freed by an earlier backward, or `t` is no scalar and no gradient is given. The gradient's shape is checked."""
+    `RuntimeError` where nothing was recorded, or was freed by an earlier backward, or `t` is no
+    scalar and no gradient is given. The gradient's shape is checked."""
     start = _start(t, gradient)
     order = _order(t)
     arrived = {id(t): start}
@@ -177,8 +208,10 @@ def _pow(x, y):
     a, b = _array(x), _array(y)
     out = a**b
     def to_exponent(g):
-        with np.errstate(divide="ignore", invalid="ignore"): return g*np.where((np.asarray(a) == 0) & (np.asarray(b) >= 0), 0, out*np.log(a))
-    return _record("pow", out, (x, lambda g: g*b*a**(b - (b != 0))), (y, to_exponent)) # the exponent 0 has slope 0, also at 0
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return g*np.where((np.asarray(a) == 0) & (np.asarray(b) >= 0), 0, out*np.log(a))
+    # the exponent 0 has slope 0, also at 0
+    return _record("pow", out, (x, lambda g: g*b*a**(b - (b != 0))), (y, to_exponent))
 
 # %% ../nbs/05_autograd.ipynb #200e8020
 for _name, _f in dict(add=_add, sub=_sub, mul=_mul, truediv=_div, pow=_pow).items():
@@ -215,7 +248,8 @@ def _matmul(x, y):
     a, b = _array(x), _array(y)
     try: out = a @ b
     except ValueError:
-        raise ValueError(f"cannot multiply shapes {np.shape(a)} and {np.shape(b)}: the inner sizes must be equal, and those before them must broadcast") from None
+        raise ValueError(f"cannot multiply shapes {np.shape(a)} and {np.shape(b)}: the inner "
+                         "sizes must be equal, and those before them must broadcast") from None
     lacking = (-2,)*(a.ndim == 1) + (-1,)*(b.ndim == 1) # the axes that vectors do not have
     a, b = np.atleast_2d(a), b if b.ndim > 1 else b[:, None]
     def grown(g): return np.expand_dims(g, lacking) if lacking else g
@@ -227,20 +261,29 @@ Tensor.__rmatmul__ = lambda self, other: _matmul(other, self)
 
 # %% ../nbs/05_autograd.ipynb #d71fb315
 def _kept(g: np.ndarray, axis, keepdims: bool) -> np.ndarray:
-    "`g`, with the reduced axes back as axes of size 1; for all axes it is one number, which broadcasts by itself."
+    """`g`, with the reduced axes back as axes of size 1; for all axes it is one number, which
+    broadcasts by itself."""
     return g if axis is None or keepdims else np.expand_dims(g, axis)
 
-def _sum(t: Tensor, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Tensor: # the shape without these axes
-    "The sum over some axes, by default all, of a tensor of any shape; `keepdims` leaves them in, with size 1."
-    return _record("sum", t.data.sum(axis, keepdims=keepdims), (t, lambda g: np.broadcast_to(_kept(g, axis, keepdims), t.shape)))
+def _sum(t: Tensor, axis: int | tuple[int, ...] | None = None,
+         keepdims: bool = False) -> Tensor: # the shape without these axes
+    """The sum over some axes, by default all, of a tensor of any shape; `keepdims` leaves them
+    in, with size 1."""
+    return _record("sum", t.data.sum(axis, keepdims=keepdims),
+                   (t, lambda g: np.broadcast_to(_kept(g, axis, keepdims), t.shape)))
 
-def _mean(t: Tensor, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Tensor: # the shape without these axes
+def _mean(t: Tensor, axis: int | tuple[int, ...] | None = None,
+          keepdims: bool = False) -> Tensor: # the shape without these axes
     "The mean over some axes, of a tensor of any shape."
     out = t.data.mean(axis, keepdims=keepdims)
-    return _record("mean", out, (t, lambda g: np.broadcast_to(_kept(g, axis, keepdims)*(out.size/max(t.data.size, 1)), t.shape)))
+    part = out.size/max(t.data.size, 1)
+    return _record("mean", out,
+                   (t, lambda g: np.broadcast_to(_kept(g, axis, keepdims)*part, t.shape)))
 
-def _max(t: Tensor, axis: int | tuple[int, ...] | None = None, keepdims: bool = False) -> Tensor: # the shape without these axes
-    "The maximum over some axes, of a tensor of any shape; elements that tie share the gradient equally."
+def _max(t: Tensor, axis: int | tuple[int, ...] | None = None,
+         keepdims: bool = False) -> Tensor: # the shape without these axes
+    """The maximum over some axes, of a tensor of any shape; elements that tie share the
+    gradient equally."""
     out = t.data.max(axis, keepdims=keepdims)
     def to_input(g):
         won = t.data == _kept(out, axis, keepdims)
@@ -250,24 +293,26 @@ def _max(t: Tensor, axis: int | tuple[int, ...] | None = None, keepdims: bool = 
 Tensor.sum, Tensor.mean, Tensor.max = _sum, _mean, _max
 
 # %% ../nbs/05_autograd.ipynb #9725ef65
-def _reshape(t: Tensor, *shape: int | tuple[int, ...]) -> Tensor: # of shape `shape`, where one size may be -1
+def _reshape(t: Tensor, *shape: int | tuple[int, ...]) -> Tensor: # of that shape; one may be -1
     "The same numbers, in the same order, in another shape."
     return _record("reshape", t.data.reshape(*shape), (t, lambda g: g.reshape(t.shape)))
 
-def _transpose(t: Tensor, *perm: int | tuple[int, ...]) -> Tensor: # its shape is t's in the order `perm`, by default reversed
-    "The axes of a tensor of any shape in another order: axis i of the result is axis perm[i]."
+def _transpose(t: Tensor, *perm: int | tuple[int, ...]) -> Tensor: # the sizes in that order
+    "The axes of `t` in another order, by default reversed: axis i of the result is axis perm[i]."
     perm = np.array(perm, dtype=int).ravel() if perm else np.arange(t.ndim)[::-1]
-    return _record("transpose", np.transpose(t.data, perm), (t, lambda g: np.transpose(g, np.argsort(perm % t.ndim))))
+    return _record("transpose", np.transpose(t.data, perm),
+                   (t, lambda g: np.transpose(g, np.argsort(perm % t.ndim))))
 
-def _squeeze(t: Tensor, axis: int | tuple[int, ...] | None = None) -> Tensor: # the shape without these axes
+def _squeeze(t: Tensor, axis: int | tuple[int, ...] | None = None) -> Tensor: # without these axes
     "Without axes of size 1: those named, or all. `ValueError` if one has another size."
     return _record("squeeze", t.data.squeeze(axis), (t, lambda g: g.reshape(t.shape)))
 
-def _unsqueeze(t: Tensor, axis: int | tuple[int, ...]) -> Tensor: # the shape with axes of size 1 put in
+def _unsqueeze(t: Tensor, axis: int | tuple[int, ...]) -> Tensor: # with axes of size 1 put in
     "A tensor of any shape, with an axis of size 1 at place `axis` of the result."
     return _record("unsqueeze", np.expand_dims(t.data, axis), (t, lambda g: g.reshape(t.shape)))
 
-Tensor.reshape, Tensor.transpose, Tensor.squeeze, Tensor.unsqueeze = _reshape, _transpose, _squeeze, _unsqueeze
+Tensor.reshape, Tensor.transpose = _reshape, _transpose
+Tensor.squeeze, Tensor.unsqueeze = _squeeze, _unsqueeze
 Tensor.T = property(_transpose)
 
 # %% ../nbs/05_autograd.ipynb #cd632846
@@ -278,7 +323,8 @@ def _plain(index):
     return np.array(index) if isinstance(index, (np.ndarray, list)) else index
 
 def _getitem(t: Tensor, index) -> Tensor: # the shape that NumPy gives
-    "Elements of a tensor of any shape: by numbers, slices, None, `...`, masks, and arrays of indices, in which a place may occur again."
+    """Elements of a tensor of any shape: by numbers, slices, None, `...`, masks, and arrays of
+    indices, in which a place may occur again."""
     index = _plain(index)
     def to_input(g):
         d = np.zeros(t.shape, g.dtype)
@@ -289,62 +335,91 @@ def _getitem(t: Tensor, index) -> Tensor: # the shape that NumPy gives
 Tensor.__getitem__ = _getitem
 
 # %% ../nbs/05_autograd.ipynb #7cceea2d
-for _f in (operator.lt, operator.le, operator.gt, operator.ge, operator.eq, operator.ne, operator.and_, operator.or_):
-    setattr(Tensor, f"__{_f.__name__.strip('_')}__", lambda self, other, f=_f: _record("", f(self.data, _array(other))))
+for _f in (operator.lt, operator.le, operator.gt, operator.ge, operator.eq, operator.ne,
+           operator.and_, operator.or_):
+    setattr(Tensor, f"__{_f.__name__.strip('_')}__",
+            lambda self, other, f=_f: _record("", f(self.data, _array(other))))
 Tensor.__invert__ = lambda self: _record("", ~self.data)
-Tensor.all = lambda self, axis=None, keepdims=False: _record("", self.data.all(axis, keepdims=keepdims))
-Tensor.any = lambda self, axis=None, keepdims=False: _record("", self.data.any(axis, keepdims=keepdims))
+Tensor.all = lambda self, axis=None, keepdims=False: _record(
+    "", self.data.all(axis, keepdims=keepdims))
+Tensor.any = lambda self, axis=None, keepdims=False: _record(
+    "", self.data.any(axis, keepdims=keepdims))
 
 # %% ../nbs/05_autograd.ipynb #c169ccb0
 def maximum(a: Tensor, b: Tensor) -> Tensor: # the shape that theirs broadcast to
-    "The larger of two, element by element; where they tie, each gets half of the gradient. Arrays and numbers will do."
+    """The larger of two, element by element; where they tie, each gets half of the gradient.
+
+    Arrays and numbers will do."""
     x, y = _array(a), _array(b)
-    return _record("maximum", np.maximum(x, y), (a, lambda g: np.where(x == y, g/2, g*(x > y))), (b, lambda g: np.where(x == y, g/2, g*(x < y))))
+    return _record("maximum", np.maximum(x, y), (a, lambda g: np.where(x == y, g/2, g*(x > y))),
+                   (b, lambda g: np.where(x == y, g/2, g*(x < y))))
 
 def where(cond, a: Tensor, b: Tensor) -> Tensor: # the shape that all three broadcast to
-    "Elements of `a` where `cond` (a tensor, an array or a list) is true, of `b` elsewhere. Arrays and numbers will do."
+    """Elements of `a` where `cond` (a tensor, an array or a list) is true, of `b` elsewhere.
+
+    Arrays and numbers will do."""
     cond = np.array(_array(cond), dtype=bool)
-    return _record("where", np.where(cond, _array(a), _array(b)), (a, lambda g: np.where(cond, g, 0)), (b, lambda g: np.where(cond, 0, g)))
+    return _record("where", np.where(cond, _array(a), _array(b)),
+                   (a, lambda g: np.where(cond, g, 0)), (b, lambda g: np.where(cond, 0, g)))
 
 # %% ../nbs/05_autograd.ipynb #6a80d420
-def stack(tensors: Sequence[Tensor], axis: int = 0) -> Tensor: # their shape, with an axis of size len(tensors) put in
-    "Tensors of one shape side by side, along an axis of their own: number `axis` of the result. `ValueError` if their shapes differ."
-    out = np.stack([_array(o) for o in tensors], axis)
-    return _record("stack", out, *[(o, lambda g, i=i: g.take(i, axis)) for i, o in enumerate(tensors)])
+def stack(tensors: Sequence[Tensor],
+          axis: int = 0) -> Tensor: # their shape, with an axis of size len(tensors) put in
+    """Tensors of one shape side by side, along a new axis: number `axis` of the result.
 
-def concatenate(tensors: Sequence[Tensor], axis: int = 0) -> Tensor: # their shape, with the sizes along `axis` added up
-    "Tensors one after the other along an axis that they have. `ValueError` if their shapes differ elsewhere."
+    `ValueError` if their shapes differ."""
+    out = np.stack([_array(o) for o in tensors], axis)
+    return _record("stack", out,
+                   *[(o, lambda g, i=i: g.take(i, axis)) for i, o in enumerate(tensors)])
+
+def concatenate(tensors: Sequence[Tensor],
+                axis: int = 0) -> Tensor: # their shape, with the sizes along `axis` added up
+    """Tensors one after the other along an axis that they have.
+
+    `ValueError` if their shapes differ elsewhere."""
     arrays = [_array(o) for o in tensors]
     out, ends = np.concatenate(arrays, axis), np.cumsum([o.shape[axis] for o in arrays])
-    return _record("concatenate", out, *[(o, lambda g, i=i, a=a: g.take(range(i - a.shape[axis], i), axis)) for o, a, i in zip(tensors, arrays, ends)])
+    return _record("concatenate", out,
+                   *[(o, lambda g, i=i, a=a: g.take(range(i - a.shape[axis], i), axis))
+                     for o, a, i in zip(tensors, arrays, ends)])
 
 Tensor.maximum, Tensor.where = maximum, lambda self, cond, other: where(cond, self, other)
 
 # %% ../nbs/05_autograd.ipynb #87fa47c5
 def _log_softmax(t: Tensor, axis: int = -1) -> Tensor: # of the same shape
-    "The logarithm of the softmax along `axis`, for a tensor of any shape; no exponential overflows."
+    """The logarithm of the softmax along `axis`, for a tensor of any shape; no exponential
+    overflows."""
     z = t.data - t.data.max(axis, keepdims=True)
     out = z - np.log(np.exp(z).sum(axis, keepdims=True))
     return _record("log_softmax", out, (t, lambda g: g - np.exp(out)*g.sum(axis, keepdims=True)))
 
-def _linear(t: Tensor, w: Tensor, b: Tensor) -> Tensor: # x (n, n_in), w (n_in, n_out), b (n_out,) -> (n, n_out)
+def _linear(t: Tensor, w: Tensor,
+            b: Tensor) -> Tensor: # x (n, n_in), w (n_in, n_out), b (n_out,) -> (n, n_out)
     "A layer in one step: `t @ w + b`. `ValueError` unless the shapes fit."
     x, (k, c) = t.data, (_array(w), _array(b))
     if x.ndim != 2 or k.ndim != 2 or x.shape[1] != k.shape[0] or c.shape != k.shape[1:]:
-        raise ValueError(f"expected shapes (n, n_in), (n_in, n_out) and (n_out,), got {x.shape}, {k.shape} and {c.shape}")
+        raise ValueError("expected shapes (n, n_in), (n_in, n_out) and (n_out,), got "
+                         f"{x.shape}, {k.shape} and {c.shape}")
     out = x @ k
     out += c
-    return _record("linear", out, (t, lambda g: g @ k.T), (w, lambda g: x.T @ g), (b, lambda g: g.sum(0)))
+    return _record("linear", out, (t, lambda g: g @ k.T), (w, lambda g: x.T @ g),
+                   (b, lambda g: g.sum(0)))
 
 # %% ../nbs/05_autograd.ipynb #b6eebd09
-def _cross_entropy(t: Tensor, targ: np.ndarray) -> Tensor: # logits (n, c), classes (n,) from 0 to c - 1 -> shape ()
-    "The mean cross-entropy of a batch, in one step. `ValueError` unless there is one class number, in range, for each row."
+def _cross_entropy(t: Tensor, targ: np.ndarray) -> Tensor: # logits (n, c), classes (n,) -> shape ()
+    """The mean cross-entropy of a batch, in one step.
+
+    `ValueError` unless there is one class number, in range, for each row."""
     x, targ = t.data, np.array(_array(targ))
     if x.ndim != 2 or targ.shape != x.shape[:1] or targ.dtype.kind not in "iu":
-        raise ValueError(f"expected logits (n, c) and whole numbers (n,), got shapes {x.shape} and {targ.shape} of {targ.dtype}")
-    if ((targ < 0) | (targ >= x.shape[1])).any(): raise ValueError(f"expected classes from 0 to {x.shape[1] - 1}, got {targ.min()} to {targ.max()}")
+        raise ValueError(f"expected logits (n, c) and whole numbers (n,), got shapes {x.shape} "
+                         f"and {targ.shape} of {targ.dtype}")
+    if ((targ < 0) | (targ >= x.shape[1])).any():
+        raise ValueError(f"expected classes from 0 to {x.shape[1] - 1}, got {targ.min()} to "
+                         f"{targ.max()}")
     rows = np.arange(len(x))
-    z = x - np.ascontiguousarray(x.T).max(0)[:, None] # along rows as short as these, NumPy is several times slower
+    # along rows as short as these, NumPy is several times slower
+    z = x - np.ascontiguousarray(x.T).max(0)[:, None]
     e = np.exp(z)
     total = e.sum(1, keepdims=True)
     def to_logits(g):
@@ -366,37 +441,47 @@ def _slope(f: Callable, t: Tensor, i: tuple[int, ...], eps: float) -> float:
 
 def gradcheck(
     f: Callable,         # from tensors to a tensor, the same at each call
-    *inputs,             # those of floating-point numbers are copied as float64 and checked; others are passed on as they are
+    *inputs,             # floating-point ones are checked, as float64 copies; others passed on
     eps: float = 1e-6,   # the step
     atol: float = 1e-5,  # how far the two may be apart,
     rtol: float = 1e-3,  # and this part of the gradient more
 ) -> bool: # True
-    """Do the gradients of `f` by `backward` agree with central differences, as in [torch.autograd.gradcheck](https://docs.pytorch.org/docs/stable/generated/torch.autograd.gradcheck.gradcheck.html)?
+    """Do the gradients of `f` by `backward` agree with central differences, as in
+    [torch.autograd.gradcheck](https://docs.pytorch.org/docs/stable/generated/torch.autograd.gradcheck.gradcheck.html)?
 
-    `RuntimeError` where they do not, naming the input, the index and both numbers; `ValueError` if there is nothing to check."""
-    args = [Tensor(o, True, np.float64) if np.asarray(_array(o)).dtype.kind == "f" else o for o in inputs]
+    `RuntimeError` where they do not, naming the input, the index and both numbers; `ValueError`
+    if there is nothing to check."""
+    args = [Tensor(o, True, np.float64) if np.asarray(_array(o)).dtype.kind == "f" else o
+            for o in inputs]
     checked = [(n, o) for n, o in enumerate(args) if isinstance(o, Tensor) and o.requires_grad]
-    if not checked: raise ValueError("expected at least one input of floating-point numbers, got none")
+    if not checked:
+        raise ValueError("expected at least one input of floating-point numbers, got none")
     out = f(*args)
-    if not isinstance(out, Tensor): raise TypeError(f"expected a function that returns a Tensor, got {type(out).__name__}")
+    if not isinstance(out, Tensor):
+        raise TypeError(f"expected a function that returns a Tensor, got {type(out).__name__}")
     weights = np.random.default_rng(0).uniform(0.5, 1.5, out.shape)
     if out.requires_grad: out.backward(weights)
     for n, t in checked:
         for i in np.ndindex(t.shape):
-            ours, numeric = 0. if t.grad is None else t.grad[i], _slope(lambda: (f(*args).data*weights).sum(), t, i, eps)
+            ours = 0. if t.grad is None else t.grad[i]
+            numeric = _slope(lambda: (f(*args).data*weights).sum(), t, i, eps)
             if not abs(ours - numeric) <= atol + rtol*abs(numeric):
-                raise RuntimeError(f"the gradient of input {n} at index {i} is {ours:.6g} by backward, but {numeric:.6g} by central differences")
+                raise RuntimeError(f"the gradient of input {n} at index {i} is {ours:.6g} by "
+                                   f"backward, but {numeric:.6g} by central differences")
     return True
 
 # %% ../nbs/05_autograd.ipynb #181e821f
 class Graph:
-    "A recorded graph that shows itself: drawn in a notebook, as a list in a terminal. `svg` is the drawing, `text` the list."
+    """A recorded graph that shows itself: drawn in a notebook, as a list in a terminal.
+
+    `svg` is the drawing, `text` the list."""
     def __init__(self, svg: str, text: str): self.svg, self.text = svg, text
     def __repr__(self) -> str: return self.text
     def _repr_html_(self) -> str: return self.svg
 
 def _places(order: list) -> dict:
-    "For each tensor, by its id, the row, counted from the result, and the column: leaves stand to the right of operations."
+    """For each tensor, by its id, the row, counted from the result, and the column: leaves
+    stand to the right of operations."""
     rows, taken, places = {id(order[0]): 0}, Counter(), {}
     for t in order:
         for o, _ in t._inputs: rows[id(o)] = max(rows.get(id(o), 0), rows[id(t)] + 1)
@@ -409,36 +494,52 @@ def _places(order: list) -> dict:
 _W, _H, _DX, _DY = 108, 40, 124, 66 # a box, and from one to the next, in pixels
 
 def _box(x: float, y: float, name: str, shape: tuple[int, ...], leaf: bool) -> str:
-    "The SVG of a box: a leaf has round ends and a thick border, an operation square corners and a shade."
-    style = f'rx="{_H/2}" fill="none" stroke-width="2.5"' if leaf else 'rx="3" fill="currentColor" fill-opacity=".08" stroke-width="1"'
-    return (f'<rect x="{x - _W/2:g}" y="{y:g}" width="{_W}" height="{_H}" stroke="currentColor" {style}/><text x="{x:g}" y="{y + 17:g}" font-weight="bold">'
-            f'{html.escape(name)}</text><text x="{x:g}" y="{y + 32:g}" font-size="11">{" × ".join(map(str, shape)) or "one number"}</text>')
+    """The SVG of a box: a leaf has round ends and a thick border, an operation square corners
+    and a shade."""
+    style = (f'rx="{_H/2}" fill="none" stroke-width="2.5"' if leaf else
+             'rx="3" fill="currentColor" fill-opacity=".08" stroke-width="1"')
+    sizes = " × ".join(map(str, shape)) or "one number"
+    return (f'<rect x="{x - _W/2:g}" y="{y:g}" width="{_W}" height="{_H}" stroke="currentColor" '
+            f'{style}/><text x="{x:g}" y="{y + 17:g}" font-weight="bold">{html.escape(name)}</text>'
+            f'<text x="{x:g}" y="{y + 32:g}" font-size="11">{sizes}</text>')
 
 def _arrow(x0: float, y0: float, x1: float, y1: float) -> str:
-    "The SVG of an arrow from the bottom of one box to the top of another: down its own column, then across; or around the boxes between."
+    """The SVG of an arrow from the bottom of one box to the top of another: down its own
+    column, then across; or around the boxes between."""
     y0, around = y0 + _H, x0 == x1 and y1 - y0 > _DY
-    way = f"C{x0 - _DX:g} {y0 + 24:g} {x1 - _DX:g} {y1 - 24:g}" if around else f"V{y1 - _DY + _H:g}C{x0:g} {y1 - 8:g} {x1:g} {y1 - 24:g}"
+    way = (f"C{x0 - _DX:g} {y0 + 24:g} {x1 - _DX:g} {y1 - 24:g}" if around else
+           f"V{y1 - _DY + _H:g}C{x0:g} {y1 - 8:g} {x1:g} {y1 - 24:g}")
     return (f'<path d="M{x0:g} {y0:g}{way} {x1:g} {y1 - 6:g}" fill="none" stroke="currentColor"/>'
-            f'<path d="M{x1 - 4:g} {y1 - 8:g}L{x1 + 4:g} {y1 - 8:g}L{x1:g} {y1:g}Z" fill="currentColor"/>')
+            f'<path d="M{x1 - 4:g} {y1 - 8:g}h8L{x1:g} {y1:g}Z" fill="currentColor"/>')
 
 # %% ../nbs/05_autograd.ipynb #aed9d05f
 def draw_graph(
     t: Tensor, /,    # a result, of any shape
     **names: Tensor, # what to call tensors of the graph, of any shape: w=w, loss=loss
 ) -> Graph:
-    "The graph behind `t`, as SVG. `RuntimeError` if it has been freed, `ValueError` if it has more than 200 tensors."
+    """The graph behind `t`, as SVG.
+
+    `RuntimeError` if it has been freed, `ValueError` if it has more than 200 tensors."""
     order = _order(t)[::-1]
-    if len(order) > 200: raise ValueError(f"expected a graph of at most 200 tensors, got {len(order)}: draw a smaller network, or fewer steps")
-    called, places, number = {id(o): k for k, o in names.items()}, _places(order[::-1]), {id(o): n for n, o in enumerate(order)}
+    if len(order) > 200:
+        raise ValueError(f"expected a graph of at most 200 tensors, got {len(order)}: draw a "
+                         "smaller network, or fewer steps")
+    called, number = {id(o): k for k, o in names.items()}, {id(o): n for n, o in enumerate(order)}
+    places = _places(order[::-1])
     far = any(places[id(p)][0] - places[id(o)][0] > 1 for o in order for p, _ in o._inputs)
     bottom = max(row for row, _ in places.values())
-    at = {k: (column*_DX + _W/2 + 2 + 60*far, (bottom - row)*_DY + 2) for k, (row, column) in places.items()}
+    at = {k: (column*_DX + _W/2 + 2 + 60*far, (bottom - row)*_DY + 2)
+          for k, (row, column) in places.items()}
     svg, text = [], []
     for o in order:
         name = " = ".join(filter(None, (called.get(id(o)), o._op))) or "leaf"
-        svg += [_box(*at[id(o)], name, o.shape, not o._inputs), *[_arrow(*at[id(p)], *at[id(o)]) for p, _ in o._inputs]]
-        text.append(f"{number[id(o)]:3}  {name:20}{str(o.shape):14}" + ", ".join(str(number[id(p)]) for p, _ in o._inputs))
+        svg += [_box(*at[id(o)], name, o.shape, not o._inputs),
+                *[_arrow(*at[id(p)], *at[id(o)]) for p, _ in o._inputs]]
+        inputs = ", ".join(str(number[id(p)]) for p, _ in o._inputs)
+        text.append(f"{number[id(o)]:3}  {name:20}{str(o.shape):14}{inputs}".rstrip())
     wide, high = max(x for x, _ in at.values()) + _W/2 + 2, bottom*_DY + _H + 4
-    head = (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {wide:g} {high:g}" width="{wide:g}" style="max-width:100%;height:auto" role="img" '
-            f'aria-label="Graph of {len(order)} tensors" font-family="sans-serif" font-size="13" text-anchor="middle" fill="currentColor">')
-    return Graph(head + "".join(svg) + "</svg>", "\n".join(map(str.rstrip, text)))
+    head = (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {wide:g} {high:g}" '
+            f'width="{wide:g}" style="max-width:100%;height:auto" role="img" '
+            f'aria-label="Graph of {len(order)} tensors" font-family="sans-serif" font-size="13" '
+            'text-anchor="middle" fill="currentColor">')
+    return Graph(head + "".join(svg) + "</svg>", "\n".join(text))

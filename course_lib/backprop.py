@@ -28,11 +28,12 @@ def _one_number(y: Tensor | float) -> float:
 def numeric_grad(
     f: Callable[[Tensor], Tensor | float], # takes a tensor like x and returns one number
     x: Tensor,                # where to take the gradient: floating point, any shape
-    eps: float | None = None, # the step to either side; by default the cube root of the precision of x's type
+    eps: float | None = None, # the step to either side; the cube root of x's precision if None
 ) -> Tensor:                  # the shape and type of x
     """The gradient of `f` at `x` by central differences: two calls of `f` for each element.
 
-    `TypeError` if `x` is not floating point, `ValueError` if `f` does not return one number, or `eps` is too small to change an element."""
+    `TypeError` if `x` is not floating point, `ValueError` if `f` does not return one number, or
+    `eps` is too small to change an element."""
     _floats(x)
     if eps is None: eps = torch.finfo(x.dtype).eps**(1/3)
     def at(i: int, step: float) -> tuple[float, float]:
@@ -43,8 +44,8 @@ def numeric_grad(
     for i in range(x.numel()):
         (low, f_low), (high, f_high) = at(i, -eps), at(i, eps)
         if low == high:
-            raise ValueError(f"a step of {eps} does not change the element {low} in {x.dtype}: take a "
-                             "larger eps")
+            raise ValueError(f"a step of {eps} does not change the element {low} in {x.dtype}: "
+                             "take a larger eps")
         g.view(-1)[i] = (f_high - f_low)/(high - low)
     return g
 
@@ -68,7 +69,9 @@ def mse(
     output: Tensor, # (n, 1), or the shape of targ
     targ: Tensor,   # (n,), or any shape
 ) -> Tensor:        # shape ()
-    "Mean squared error. `ValueError` that names both shapes if they do not fit; they are not broadcast."
+    """Mean squared error.
+
+    `ValueError` that names both shapes if they do not fit; they are not broadcast."""
     return _diff(output, targ).pow(2).mean()
 
 # %% ../nbs/04_backprop.ipynb #d199087c
@@ -120,8 +123,8 @@ def _fit(x: Tensor, w: Tensor, b: Tensor) -> None:
     _tensors(x=x, w=w, b=b)
     if x.ndim != 2 or w.ndim != 2 or x.shape[1] != w.shape[0] or b.shape != w.shape[1:]:
         turned = x.ndim == w.ndim == 2 and x.shape[1] == w.shape[1] and b.shape == w.shape[:1]
-        raise ValueError(f"expected x (n, n_in), w (n_in, n_out) and b (n_out,), got {tuple(x.shape)}, "
-                         f"{tuple(w.shape)} and {tuple(b.shape)}"
+        raise ValueError("expected x (n, n_in), w (n_in, n_out) and b (n_out,), got "
+                         f"{tuple(x.shape)}, {tuple(w.shape)} and {tuple(b.shape)}"
                          + ": weights are (n_in, n_out) here, so try w.t()"*turned)
 
 def lin(
@@ -158,13 +161,14 @@ class Model:
 
     `ValueError` if a layer is used twice: it remembers only its last call."""
     def __init__(self,
-        layers: Sequence[Callable], # each is called on what the one before returned, and has a method backward()
-        loss: Callable,             # called on the last output and the target; has a method backward()
+        layers: Sequence[Callable], # each is called on what the one before returned; has backward()
+        loss: Callable,             # called on the last output and the target; has backward()
     ):
         self.layers, self.loss = list(layers), loss
         if twice := [o for i, o in enumerate(self.layers) if any(o is p for p in self.layers[:i])]:
-            raise ValueError(f"expected each layer once, got the same {type(twice[0]).__name__} twice; "
-                             "it remembers only its last call: make another")
+            raise ValueError("expected each layer once, got the same "
+                             f"{type(twice[0]).__name__} twice; it remembers only its last call: "
+                             "make another")
 
     def __call__(self,
         x: Tensor,    # a batch (n, n_in)
@@ -175,7 +179,9 @@ class Model:
         return self.loss(x, targ)
 
     def backward(self) -> None:
-        "Store every gradient in `.g`, from the loss back to the input. `RuntimeError` before the first call."
+        """Store every gradient in `.g`, from the loss back to the input.
+
+        `RuntimeError` before the first call."""
         self.loss.backward()
         for layer in reversed(self.layers): layer.backward()
 
@@ -215,7 +221,8 @@ class LayerFunction:
 
 # %% ../nbs/04_backprop.ipynb #77810261
 class Lin(LayerFunction):
-    "A linear layer, `inp @ w + b`, with its weights `w` (n_in, n_out) and biases `b` (n_out,); see `lin`."
+    """A linear layer, `inp @ w + b`, with its weights `w` (n_in, n_out) and biases `b`
+    (n_out,); see `lin`."""
     def __init__(self,
         w: Tensor, # weights (n_in, n_out)
         b: Tensor, # biases (n_out,)

@@ -15,7 +15,8 @@ from torch import Tensor
 
 # %% ../nbs/02_broadcasting.ipynb #9e7384f4
 def _as_shape(shape) -> tuple[int, ...]:
-    "`shape` as a tuple of sizes; a tensor stands for its shape, and one number for a shape of one axis."
+    """`shape` as a tuple of sizes; a tensor stands for its shape, and one number for a shape of
+    one axis."""
     if isinstance(shape, (Tensor, np.ndarray)): return tuple(shape.shape)
     if isinstance(shape, int): shape = (shape,)
     if isinstance(shape, str) or not hasattr(shape, "__iter__"):
@@ -29,8 +30,8 @@ def _as_shape(shape) -> tuple[int, ...]:
 
 # %% ../nbs/02_broadcasting.ipynb #4223540a
 def _columns(shapes: tuple[tuple[int, ...], ...]) -> list[tuple[int, ...]]:
-    """The sizes that meet on each axis, from the first axis of the result to its last; a missing axis
-    counts as 1."""
+    """The sizes that meet on each axis, from the first axis of the result to its last; a
+    missing axis counts as 1."""
     n = max(map(len, shapes))
     return list(zip(*[(1,)*(n - len(o)) + o for o in shapes]))
 
@@ -53,8 +54,8 @@ def broadcast_shapes(
     for axis, sizes in enumerate(columns, -len(columns)):
         if _met(sizes) is None:
             a, b = sorted({o for o in sizes if o != 1}, key=sizes.index)[:2]
-            raise ValueError(f"shapes {', '.join(map(str, shapes))} do not broadcast: axis {axis} has "
-                             f"sizes {a} and {b}, which differ, and neither is 1")
+            raise ValueError(f"shapes {', '.join(map(str, shapes))} do not broadcast: axis "
+                             f"{axis} has sizes {a} and {b}, which differ, and neither is 1")
     return tuple(map(_met, columns))
 
 # %% ../nbs/02_broadcasting.ipynb #db97a2b7
@@ -66,7 +67,8 @@ def broadcast_to(
 
     `ValueError` if it does not stretch so. Do not write into it: places are shared."""
     if not isinstance(t, Tensor):
-        raise TypeError(f"expected a tensor, got {type(t).__name__}: convert with torch.tensor(...)")
+        raise TypeError(f"expected a tensor, got {type(t).__name__}: convert with "
+                        "torch.tensor(...)")
     shape = (shape,) if isinstance(shape, int) else tuple(shape)
     new = len(shape) - t.ndim
     if new < 0:
@@ -77,14 +79,16 @@ def broadcast_to(
         if have not in (1, want):
             raise ValueError(f"cannot stretch shape {tuple(t.shape)} to {shape}: axis {i} has size "
                              f"{have}, and only a size of 1 stretches to {want}")
-    strides = [0]*new + [s if have == want else 0 for s, have, want in zip(t.stride(), t.shape, sizes[new:])]
+    strides = [0]*new + [s if have == want else 0
+                         for s, have, want in zip(t.stride(), t.shape, sizes[new:])]
     return t.as_strided(sizes, strides, t.storage_offset())
 
 # %% ../nbs/02_broadcasting.ipynb #b5ba328b
 def peak_bytes(
     f: Callable, # takes no arguments
 ) -> int:        # bytes
-    "The most memory that PyTorch took on the CPU at any moment of `f()`, beyond what it had before."
+    """The most memory that PyTorch took on the CPU at any moment of `f()`, beyond what it had
+    before."""
     screen, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2) # the profiler prints when it starts and stops
     try:
@@ -96,16 +100,16 @@ def peak_bytes(
 
 # %% ../nbs/02_broadcasting.ipynb #ad918967
 class BroadcastTable:
-    """Shapes aligned at the right, with what is stretched and what clashes; shows itself as text or as
-    an HTML table."""
+    """Shapes aligned at the right, with what is stretched and what clashes; shows itself as
+    text or as an HTML table."""
     def __init__(self, shapes: tuple[tuple[int, ...], ...]):
         self.shapes, self.columns = shapes, _columns(shapes) if shapes else []
         self.result = [_met(o) for o in self.columns]
         self.fits = None not in self.result
 
     def cells(self) -> list[list[str]]:
-        """A row of words for each shape: its sizes, `1→4` where one is stretched, `·→4` where an axis
-        is missing."""
+        """A row of words for each shape: its sizes, `1→4` where one is stretched, `·→4` where
+        an axis is missing."""
         n, rows = len(self.columns), []
         for shape in self.shapes:
             padded = (None,)*(n - len(shape)) + shape
@@ -121,7 +125,8 @@ class BroadcastTable:
         if self.fits: return f"Result: {tuple(self.result)}."
         axis = len(self.columns) - 1 - self.result[::-1].index(None)
         a, b = sorted({o for o in self.columns[axis] if o != 1}, key=self.columns[axis].index)[:2]
-        return f"Axis {axis - len(self.columns)} clashes: sizes {a} and {b} differ, and neither is 1."
+        return (f"Axis {axis - len(self.columns)} clashes: sizes {a} and {b} differ, "
+                "and neither is 1.")
 
     def _rows(self) -> list[list[str]]:
         "The whole table: a line for each shape, then the result, each beginning with its label."
@@ -132,18 +137,22 @@ class BroadcastTable:
     def __repr__(self) -> str:
         rows = self._rows()
         wide = [max(map(len, o)) for o in zip(*rows)]
-        lines = ["   ".join([o[0].ljust(wide[0]), *(c.rjust(w) for c, w in zip(o[1:], wide[1:]))]) for o in rows]
+        lines = ["   ".join([o[0].ljust(wide[0]),
+                             *(c.rjust(w) for c, w in zip(o[1:], wide[1:]))]) for o in rows]
         return "\n".join([*lines, self.reason()])
 
     def _repr_html_(self) -> str:
         def cell(tag: str, text: str, clash: bool) -> str:
-            mark = "font-weight:bold;border:2px solid currentColor" if clash else "font-style:italic" if "→" in text else ""
-            return f'<{tag} style="text-align:right;padding:.2em .8em;{mark}">{html.escape(text)}</{tag}>'
+            mark = ("font-weight:bold;border:2px solid currentColor" if clash else
+                    "font-style:italic" if "→" in text else "")
+            style = f"text-align:right;padding:.2em .8em;{mark}"
+            return f'<{tag} style="{style}">{html.escape(text)}</{tag}>'
         rows = ""
         for label, *sizes in self._rows():
             sizes = "".join(cell("td", c, r is None) for c, r in zip(sizes, self.result))
             rows += f"<tr>{cell('th', label, False)}{sizes}</tr>"
-        caption = f'<caption style="caption-side:bottom;text-align:left">{html.escape(self.reason())}</caption>'
+        caption = ('<caption style="caption-side:bottom;text-align:left">'
+                   f"{html.escape(self.reason())}</caption>")
         return f"<table>{caption}{rows}</table>"
 
 def explain_broadcast(
@@ -156,9 +165,11 @@ def explain_broadcast(
 
 # %% ../nbs/02_broadcasting.ipynb #9308e29f
 def _letters(term: str, ndim: int, where: str) -> list:
-    "The labels of one operand's axes: its letters, and -n … -1 for the n axes that `...` stands for."
+    """The labels of one operand's axes: its letters, and -n … -1 for the n axes that `...`
+    stands for."""
     if not (found := re.fullmatch(r"([a-zA-Z]*)(\.\.\.)?([a-zA-Z]*)", term)):
-        raise ValueError(f"einsum: expected letters and at most one '...' for {where}, got {term!r}")
+        raise ValueError(f"einsum: expected letters and at most one '...' for {where}, got "
+                         f"{term!r}")
     before, dots, after = found.groups()
     n = ndim - len(before) - len(after)
     if n < 0 or (n and not dots):
@@ -177,13 +188,16 @@ def _read(equation: str, ndims: tuple[int, ...]) -> tuple[list[list], list]:
     labels = [_letters(o, n, f"operand {i}") for i, (o, n) in enumerate(zip(terms, ndims))]
     seen = [o for ls in labels for o in ls]
     dots = list(range(min([o for o in seen if isinstance(o, int)], default=0), 0))
-    if not arrow: return labels, dots + sorted(o for o in seen if isinstance(o, str) and seen.count(o) == 1)
+    if not arrow:
+        return labels, dots + sorted(o for o in seen if isinstance(o, str) and seen.count(o) == 1)
     out = _letters(right, len(right.replace("...", "")) + ("..." in right)*len(dots), "the output")
     for o in out:
         if out.count(o) > 1:
-            raise ValueError(f"einsum: the letter {o!r} stands more than once in the output {right!r}")
+            raise ValueError(f"einsum: the letter {o!r} stands more than once in the output "
+                             f"{right!r}")
         if o not in seen:
-            raise ValueError(f"einsum: the output {right!r} has the letter {o!r}, which no operand has")
+            raise ValueError(f"einsum: the output {right!r} has the letter {o!r}, which no "
+                             "operand has")
     return labels, out
 
 # %% ../nbs/02_broadcasting.ipynb #21e2eda6
@@ -195,8 +209,8 @@ def _check_sizes(labels: list[list], operands: tuple[Tensor, ...]) -> None:
         for o, n in zip(ls, t.shape):
             name = f"the letter {o!r}" if isinstance(o, str) else f"axis {o} of '...'"
             if own.setdefault(o, n) != n:
-                raise ValueError(f"einsum: {name} is repeated on operand {i} with sizes {own[o]} and "
-                                 f"{n}")
+                raise ValueError(f"einsum: {name} is repeated on operand {i} with sizes "
+                                 f"{own[o]} and {n}")
             if size.get(o, 1) == 1: size[o] = n
             elif n not in (1, size[o]):
                 raise ValueError(f"einsum: {name} has sizes {size[o]} and {n}, which differ, and "
@@ -204,11 +218,12 @@ def _check_sizes(labels: list[list], operands: tuple[Tensor, ...]) -> None:
 
 # %% ../nbs/02_broadcasting.ipynb #b92d3e4d
 def _arrange(t: Tensor, have: list, want: list) -> Tensor:
-    """`t` with its axes, labelled `have`, in the order `want`; a label that it has not becomes an axis
-    of size 1."""
+    """`t` with its axes, labelled `have`, in the order `want`; a label that it has not becomes
+    an axis of size 1."""
     order = [have.index(o) for o in want if o in have]
     if order != list(range(len(order))): t = t.permute(order)
-    return t if len(order) == len(want) else t[tuple(slice(None) if o in have else None for o in want)]
+    if len(order) == len(want): return t
+    return t[tuple(slice(None) if o in have else None for o in want)]
 
 # %% ../nbs/02_broadcasting.ipynb #34e95b65
 def _diagonal(t: Tensor, labels: list) -> tuple[Tensor, list]:
@@ -216,10 +231,12 @@ def _diagonal(t: Tensor, labels: list) -> tuple[Tensor, list]:
     unique = list(dict.fromkeys(labels))
     if len(unique) == len(labels): return t, labels
     strides = [sum(s for o, s in zip(labels, t.stride()) if o == u) for u in unique]
-    return t.as_strided([t.shape[labels.index(u)] for u in unique], strides, t.storage_offset()), unique
+    sizes = [t.shape[labels.index(u)] for u in unique]
+    return t.as_strided(sizes, strides, t.storage_offset()), unique
 
 # %% ../nbs/02_broadcasting.ipynb #dba39a32
-def _sum_out(t: Tensor, labels: list, keep: set, dtype: torch.dtype | None = None) -> tuple[Tensor, list]:
+def _sum_out(t: Tensor, labels: list, keep: set,
+             dtype: torch.dtype | None = None) -> tuple[Tensor, list]:
     "`t` summed over the axes whose label is not in `keep`."
     gone = [i for i, o in enumerate(labels) if o not in keep]
     return (t.sum(gone, dtype=dtype), [o for o in labels if o in keep]) if gone else (t, labels)
@@ -233,8 +250,8 @@ def _contract_plainly(a: Tensor, la: list, b: Tensor, lb: list, keep: set) -> tu
 
 # %% ../nbs/02_broadcasting.ipynb #17fa36cf
 def _einsum(equation: str, operands: tuple[Tensor, ...], contract) -> Tensor:
-    """The Einstein sum of `operands`, where `contract` takes two of them, their labels, and the labels
-    to keep."""
+    """The Einstein sum of `operands`, where `contract` takes two of them, their labels, and the
+    labels to keep."""
     labels, out = _read(equation, tuple(o.ndim for o in operands))
     _check_sizes(labels, operands)
     terms = [_diagonal(*o) for o in zip(operands, labels)]
@@ -249,13 +266,14 @@ def _contract(a: Tensor, la: list, b: Tensor, lb: list, keep: set) -> tuple[Tens
     "Multiply two operands and sum over the labels that are not in `keep`, by one matrix product."
     a, la = _sum_out(a, la, keep | set(lb), a.dtype)
     b, lb = _sum_out(b, lb, keep | set(la), b.dtype)
-    batch, summed = [o for o in la if o in lb and o in keep], [o for o in la if o in lb and o not in keep]
+    batch = [o for o in la if o in lb and o in keep]
+    summed = [o for o in la if o in lb and o not in keep]
     only_a, only_b = [o for o in la if o not in lb], [o for o in lb if o not in la]
     if not summed or a.dtype == torch.bool:
         return _contract_plainly(a, la, b, lb, keep) # nothing to sum, or nothing that `@` takes
     if a.dtype != b.dtype:
-        raise TypeError(f"einsum: expected one type of number, got {a.dtype} and {b.dtype}: convert "
-                        f"with .to({a.dtype})")
+        raise TypeError(f"einsum: expected one type of number, got {a.dtype} and {b.dtype}: "
+                        f"convert with .to({a.dtype})")
     a, b = _arrange(a, la, batch + only_a + summed), _arrange(b, lb, batch + summed + only_b)
     n, na, ns = len(batch), len(only_a), len(summed)
     sums = broadcast_shapes(a.shape[n + na:], b.shape[n:n + ns]) # a summed axis of size 1 stretches
@@ -267,18 +285,19 @@ def _contract(a: Tensor, la: list, b: Tensor, lb: list, keep: set) -> tuple[Tens
 
 # %% ../nbs/02_broadcasting.ipynb #8cf163af
 def einsum(
-    equation: str,     # the letters of each operand, commas between, then `->` and those of the output
+    equation: str,     # the letters of each operand, commas between; then `->` and the output's
     *operands: Tensor, # as many as the equation has terms, of one type
 ) -> Tensor:           # with an axis for each letter of the output
     """The Einstein sum: multiply where letters agree, sum over those missing in the output.
 
-    As [torch.einsum](https://docs.pytorch.org/docs/stable/generated/torch.einsum.html). With no `->`, the
-    output has every letter that occurs once, in alphabetical order. `...` stands for any axes, aligned at
-    the right. A letter repeated on one operand takes its diagonal. Operands are contracted two at a time
-    from the left, each time by one matrix product. `ValueError` for an equation that is not one, or sizes
-    that disagree; `TypeError` for mixed types of number."""
+    As [torch.einsum](https://docs.pytorch.org/docs/stable/generated/torch.einsum.html). With no
+    `->`, the output has every letter that occurs once, in alphabetical order. `...` stands for
+    any axes, aligned at the right. A letter repeated on one operand takes its diagonal.
+    Operands are contracted two at a time from the left, each time by one matrix product.
+    `ValueError` for an equation that is not one, or sizes that disagree; `TypeError` for mixed
+    types of number."""
     for i, o in enumerate(operands):
         if not isinstance(o, Tensor):
-            raise TypeError(f"einsum: expected tensors, got {type(o).__name__} as operand {i}: convert "
-                            "with torch.tensor(...)")
+            raise TypeError(f"einsum: expected tensors, got {type(o).__name__} as operand {i}: "
+                            "convert with torch.tensor(...)")
     return _einsum(equation, operands, _contract)

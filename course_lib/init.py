@@ -15,8 +15,10 @@ from torch import Tensor
 from .data import stats
 
 # %% ../nbs/03_init.ipynb #07bd1c1b
-def _activations(n_layers: int, width: int, init: Callable, act: Callable | None = None) -> Iterator[Tensor]:
-    "Send 200 random items through `n_layers` random layers; gives the (200, width) that comes out of each."
+def _activations(n_layers: int, width: int, init: Callable,
+                 act: Callable | None = None) -> Iterator[Tensor]:
+    """Send 200 random items through `n_layers` random layers; gives the (200, width) that comes
+    out of each."""
     x = torch.randn(200, width)
     for _ in range(n_layers):
         w = torch.zeros(width, width)
@@ -32,12 +34,14 @@ def _activations(n_layers: int, width: int, init: Callable, act: Callable | None
 def deep_stack(
     n_layers: int,                # how many layers at most
     width: int,                   # inputs and outputs of each layer
-    init: Callable,               # fills weights (width, width) in place, as `kaiming_normal_`, or returns such weights
+    init: Callable,               # fills weights (width, width) in place, or returns such weights
     act: Callable | None = None,  # activation function after each layer; none if not given
-) -> tuple[list[float], list[float]]: # means and stds, one for each layer; the last std is nan where the numbers ended
-    """Mean and std of 200 random items after each layer of a deep stack with random weights and no biases.
+) -> tuple[list[float], list[float]]: # means, stds, by layer; nan last where the numbers ended
+    """Mean and std of 200 random items after each layer of a deep stack with random weights and
+    no biases.
 
-    It stops after the first layer whose numbers are no longer finite. `ValueError` for sizes below 1, `TypeError` for other types."""
+    It stops after the first layer whose numbers are no longer finite. `ValueError` for sizes
+    below 1, `TypeError` for other types."""
     for name, n in (("n_layers", n_layers), ("width", width)):
         if isinstance(n, bool) or not isinstance(n, int):
             raise TypeError(f"expected a whole number for {name}, got {n!r}")
@@ -49,7 +53,7 @@ def deep_stack(
     means, stds = [], []
     with torch.no_grad():
         for x in _activations(n_layers, width, init, act):
-            mean, std = stats(x.double()) # float32 sums would overflow some layers before the numbers do
+            mean, std = stats(x.double()) # float32 sums overflow before the numbers do
             means.append(mean.item())
             stds.append(std.item())
             if not math.isfinite(stds[-1]): break
@@ -59,40 +63,46 @@ def deep_stack(
 def _plot_one(ax, name: str, stds: list[float], look: tuple[str, str, str]) -> None:
     "A line for one stack, up to its first std that cannot be drawn; the label says what came then."
     n = next((i for i, o in enumerate(stds) if not (o > 0 and math.isfinite(o))), len(stds))
-    if n < len(stds): name += f" (0 at layer {n + 1})" if stds[n] == 0 else f" (nan at layer {n + 1})"
+    if n < len(stds):
+        name += f" (0 at layer {n + 1})" if stds[n] == 0 else f" (nan at layer {n + 1})"
     colour, style, mark = look
-    ax.plot(range(1, n + 1), stds[:n], color=colour, ls=style, label=name, marker="X" if n < len(stds) else mark, markevery=[-1] if n else None, ms=8)
+    ax.plot(range(1, n + 1), stds[:n], color=colour, ls=style, label=name,
+            marker="X" if n < len(stds) else mark, markevery=[-1] if n else None, ms=8)
 
 # %% ../nbs/03_init.ipynb #d12af38b
 def plot_stack(
-    stacks: dict[str, tuple] | tuple, # a name → (means, stds) as `deep_stack` gives them; or one such pair
+    stacks: dict[str, tuple] | tuple, # a name → (means, stds), as of `deep_stack`; or one pair
 ): # -> matplotlib Figure
-    """Draw the std of each layer on a log axis, a line for each stack; a cross marks the last layer that can be drawn.
+    """Draw the std of each layer on a log axis, a line for each stack; a cross marks the last
+    layer that can be drawn.
 
     `ValueError` if there are none."""
     import matplotlib.pyplot as plt
     from matplotlib.ticker import LogLocator
     if not isinstance(stacks, dict): stacks = {"std": stacks}
     if not stacks: raise ValueError("expected at least one stack, got none")
-    colours, styles = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#E69F00", "#56B4E9"), ("-", "--", "-.", ":")
+    colours = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#E69F00", "#56B4E9"
+    styles = "-", "--", "-.", ":"
     fig, ax = plt.subplots(figsize=(9, 3.8), layout="constrained")
     for i, (name, (_, stds)) in enumerate(stacks.items()):
         _plot_one(ax, name, stds, (colours[i % 7], styles[i % 4], "osD^v"[i % 5]))
     ax.axhline(1, color="#888", lw=0.8)
     ax.set(yscale="log", xlabel="layer", ylabel="std of its output")
     low, high = ax.get_ylim()
-    if high/low > 1e12: ax.yaxis.set_major_locator(LogLocator(1e10 if high/low > 1e25 else 1e5)) # ticks at round powers
+    if high/low > 1e12: # ticks at round powers
+        ax.yaxis.set_major_locator(LogLocator(1e10 if high/low > 1e25 else 1e5))
     ax.grid(alpha=0.3)
     fig.legend(loc="outside right upper", frameon=False, fontsize=9)
     return fig
 
 # %% ../nbs/03_init.ipynb #754ee392
-_GAINS = {"linear": 1, "conv1d": 1, "conv2d": 1, "conv3d": 1, "conv_transpose1d": 1, "conv_transpose2d": 1, "conv_transpose3d": 1,
+_GAINS = {"linear": 1, "conv1d": 1, "conv2d": 1, "conv3d": 1, "conv_transpose1d": 1,
+          "conv_transpose2d": 1, "conv_transpose3d": 1,
           "sigmoid": 1, "tanh": 5/3, "relu": math.sqrt(2), "selu": 3/4}
 
 def calculate_gain(
-    nonlinearity: str,                # name of the function, as in `torch.nn.functional`; a layer's name stands for no function
-    param: int | float | None = None, # for "leaky_relu" its negative slope, 0.01 if not given; others ignore it
+    nonlinearity: str,                # a name of `torch.nn.functional`; a layer's is no function
+    param: int | float | None = None, # the slope of "leaky_relu", 0.01 if None; others ignore it
 ) -> float:
     """The factor for the std of weights after this function, as
     [`torch.nn.init.calculate_gain`](https://docs.pytorch.org/docs/stable/nn.init.html#torch.nn.init.calculate_gain).
@@ -110,7 +120,7 @@ def calculate_gain(
 
 # %% ../nbs/03_init.ipynb #f81887cd
 def fan_in_and_fan_out(
-    tensor: Tensor,     # weights (n_out, n_in, ...): channels first, then the sizes of the window, if any
+    tensor: Tensor,     # weights (n_out, n_in, ...): channels, then the window's sizes, if any
 ) -> tuple[int, int]:   # (fan_in, fan_out)
     """How many products each output adds up, and how many outputs each input takes part in.
 
@@ -118,8 +128,9 @@ def fan_in_and_fan_out(
     if not isinstance(tensor, Tensor):
         raise TypeError(f"expected a tensor of weights, got {type(tensor).__name__}")
     if tensor.ndim < 2:
-        raise ValueError(f"expected weights (n_out, n_in, ...) with at least 2 axes, got {tensor.ndim} "
-                         f"in shape {tuple(tensor.shape)}: a bias has no fan; fill it with zeros")
+        raise ValueError("expected weights (n_out, n_in, ...) with at least 2 axes, got "
+                         f"{tensor.ndim} in shape {tuple(tensor.shape)}: a bias has no fan; "
+                         "fill it with zeros")
     n_out, n_in, *window = tensor.shape
     return n_in*math.prod(window), n_out*math.prod(window)
 
@@ -130,28 +141,32 @@ def _to_unit_std(name: str, m: Callable, inp: tuple, out: Tensor) -> Tensor:
         std = out.double().std().item()
         if not (math.isfinite(std) and std > 0):
             raise ValueError(f"expected outputs with a spread from layer {name!r} "
-                             f"({type(m).__name__}), got a std of {std}: fill its weights with random "
-                             "numbers, and give it several different items")
+                             f"({type(m).__name__}), got a std of {std}: fill its weights with "
+                             "random numbers, and give it several different items")
         if abs(std - 1) < 1e-3: return out
         for o in (m.weight, getattr(m, "bias", None)):
             if o is not None: o.div_(std)
         out = m.forward(*inp)
-    raise ValueError(f"the std of layer {name!r} ({type(m).__name__}) does not go to 1 by dividing its "
-                     f"weights: it is {std:.3g} after 20 rounds")
+    raise ValueError(f"the std of layer {name!r} ({type(m).__name__}) does not go to 1 by "
+                     f"dividing its weights: it is {std:.3g} after 20 rounds")
 
 # %% ../nbs/03_init.ipynb #b076e11b
 def lsuv_(
-    model: Callable, # a module of PyTorch's kind: it has `named_modules`, and they take forward hooks
+    model: Callable, # a module as PyTorch's: it has `named_modules`, which take forward hooks
     xb: Tensor,      # a batch of inputs (n, ...), for which each layer is to give a std of 1
 ): # -> the model
-    """Rescale the weights (and bias) of every weight layer in place, so that its output has a std of 1 for the batch `xb`.
+    """Rescale the weights (and bias) of every weight layer in place, so that its output has a
+    std of 1 for the batch `xb`.
 
-    Weight layers are those whose `weight` has at least two axes. Each is rescaled once, at its first call, in the order of the calls, in the mode the model is in.
-    From [Mishkin and Matas, 2015](https://arxiv.org/abs/1511.06422). `ValueError` where there is no such layer, or its output has no spread."""
-    layers = {k: m for k, m in model.named_modules() if isinstance(w := getattr(m, "weight", None), Tensor) and w.ndim > 1}
+    Weight layers are those whose `weight` has at least two axes. Each is rescaled once, at its
+    first call, in the order of the calls, in the mode the model is in. From [Mishkin and Matas,
+    2015](https://arxiv.org/abs/1511.06422). `ValueError` where there is no such layer, or its
+    output has no spread."""
+    layers = {k: m for k, m in model.named_modules()
+              if isinstance(w := getattr(m, "weight", None), Tensor) and w.ndim > 1}
     if not layers:
-        raise ValueError("expected a model with a layer whose weight has at least 2 axes, got none in "
-                         f"{type(model).__name__}")
+        raise ValueError("expected a model with a layer whose weight has at least 2 axes, got "
+                         f"none in {type(model).__name__}")
     done = set()
     def hook(name: str, m: Callable, inp: tuple, out: Tensor) -> Tensor | None:
         if id(m.weight) in done: return None
@@ -174,12 +189,13 @@ def _fill_normal_(tensor: Tensor, std: float, generator: torch.Generator | None)
     with torch.no_grad(): return tensor.normal_(0, std, generator=generator)
 
 # %% ../nbs/03_init.ipynb #d97472f6
-def _xavier_std(tensor: Tensor, gain: float) -> float: return gain*math.sqrt(2.0/max(1, sum(fan_in_and_fan_out(tensor)))) # 1: an empty tensor
+def _xavier_std(tensor: Tensor, gain: float) -> float:
+    return gain*math.sqrt(2.0/max(1, sum(fan_in_and_fan_out(tensor)))) # 1: an empty tensor
 
 def xavier_uniform_(
     tensor: Tensor,                            # weights (n_out, n_in, ...), filled in place
     gain: float = 1.0,                         # what the activation function takes away
-    generator: torch.Generator | None = None,  # where the random numbers come from; PyTorch's own if not given
+    generator: torch.Generator | None = None,  # of the random numbers; PyTorch's own if None
 ) -> Tensor:                                   # the same tensor, of the same shape
     """Fill with numbers spread evenly, of std gain·√(2/(fan_in + fan_out)) ([Glorot and Bengio
     2010](https://proceedings.mlr.press/v9/glorot10a.html)).
@@ -190,7 +206,7 @@ def xavier_uniform_(
 def xavier_normal_(
     tensor: Tensor,                            # weights (n_out, n_in, ...), filled in place
     gain: float = 1.0,                         # what the activation function takes away
-    generator: torch.Generator | None = None,  # where the random numbers come from; PyTorch's own if not given
+    generator: torch.Generator | None = None,  # of the random numbers; PyTorch's own if None
 ) -> Tensor:                                   # the same tensor, of the same shape
     """Fill with normal numbers of std gain·√(2/(fan_in + fan_out)) ([Glorot and Bengio
     2010](https://proceedings.mlr.press/v9/glorot10a.html)).
@@ -201,38 +217,42 @@ def xavier_normal_(
 # %% ../nbs/03_init.ipynb #06e25c9f
 def _kaiming_std(tensor: Tensor, a: float, mode: str, nonlinearity: str) -> float:
     fans = dict(zip(("fan_in", "fan_out"), fan_in_and_fan_out(tensor)))
-    if str(mode).lower() not in fans: raise ValueError(f"expected mode 'fan_in' or 'fan_out', got {mode!r}")
+    if str(mode).lower() not in fans:
+        raise ValueError(f"expected mode 'fan_in' or 'fan_out', got {mode!r}")
     return calculate_gain(nonlinearity, a)/math.sqrt(fans[mode.lower()])
 
 def _is_empty(tensor: Tensor) -> bool:
     "Is there nothing to fill? Then a warning says so."
     if empty := isinstance(tensor, Tensor) and 0 in tensor.shape:
-        warnings.warn(f"there is nothing to initialise in a tensor of shape {tuple(tensor.shape)}: it has no elements", stacklevel=3)
+        warnings.warn("there is nothing to initialise in a tensor of shape "
+                      f"{tuple(tensor.shape)}: it has no elements", stacklevel=3)
     return empty
 
 # %% ../nbs/03_init.ipynb #3e447f16
 def kaiming_uniform_(
     tensor: Tensor,                            # weights (n_out, n_in, ...), filled in place
     a: float = 0,                              # negative slope of the leaky ReLU; others ignore it
-    mode: str = "fan_in",                      # keeps the forward pass; "fan_out" keeps the way back
+    mode: str = "fan_in",                      # for the forward pass; "fan_out" for the way back
     nonlinearity: str = "leaky_relu",          # as `calculate_gain` takes it
-    generator: torch.Generator | None = None,  # where the random numbers come from; PyTorch's own if not given
+    generator: torch.Generator | None = None,  # of the random numbers; PyTorch's own if None
 ) -> Tensor:                                   # the same tensor, of the same shape
     """Fill with numbers spread evenly, of std gain/√fan ([He and others
     2015](https://arxiv.org/abs/1502.01852)).
 
     `ValueError` for fewer than two axes or an unknown word."""
-    return tensor if _is_empty(tensor) else _fill_uniform_(tensor, _kaiming_std(tensor, a, mode, nonlinearity), generator)
+    if _is_empty(tensor): return tensor
+    return _fill_uniform_(tensor, _kaiming_std(tensor, a, mode, nonlinearity), generator)
 
 def kaiming_normal_(
     tensor: Tensor,                            # weights (n_out, n_in, ...), filled in place
     a: float = 0,                              # negative slope of the leaky ReLU; others ignore it
-    mode: str = "fan_in",                      # keeps the forward pass; "fan_out" keeps the way back
+    mode: str = "fan_in",                      # for the forward pass; "fan_out" for the way back
     nonlinearity: str = "leaky_relu",          # as `calculate_gain` takes it
-    generator: torch.Generator | None = None,  # where the random numbers come from; PyTorch's own if not given
+    generator: torch.Generator | None = None,  # of the random numbers; PyTorch's own if None
 ) -> Tensor:                                   # the same tensor, of the same shape
     """Fill with normal numbers of std gain/√fan ([He and others
     2015](https://arxiv.org/abs/1502.01852)).
 
     `ValueError` for fewer than two axes or an unknown word."""
-    return tensor if _is_empty(tensor) else _fill_normal_(tensor, _kaiming_std(tensor, a, mode, nonlinearity), generator)
+    if _is_empty(tensor): return tensor
+    return _fill_normal_(tensor, _kaiming_std(tensor, a, mode, nonlinearity), generator)

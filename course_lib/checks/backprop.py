@@ -241,8 +241,8 @@ def two_layer_backward(
     b1: Tensor,   # biases (nh,)
     w2: Tensor,   # weights (nh, 1)
     b2: Tensor,   # bias (1,)
-) -> tuple[Tensor, Tensor, Tensor, Tensor]: # the gradients of w1, b1, w2 and b2, each of the shape of its own
-    "The gradients of the mean squared error of a network with two layers and a ReLU between them, without autograd."
+) -> tuple[Tensor, Tensor, Tensor, Tensor]: # the gradients of w1, b1, w2 and b2, in their shapes
+    "The gradients of the mean squared error of a two-layer network, without autograd."
     l1 = x @ w1 + b1                                         # (n, nh)
     a1 = l1.clamp_min(0)
     out_g = 2*(a1 @ w2 + b2 - targ[:, None])/len(targ)       # (n, 1)
