@@ -74,9 +74,10 @@ Callback.__new__ = _new
 # %% ../nbs/11_learner.ipynb #4fcac978
 class NonFiniteLossError(FloatingPointError, ValueError): "The loss is nan or infinite."
 
-# %% ../nbs/11_learner.ipynb #129bc10f
+# %% ../nbs/11_learner.ipynb #8ea7bfc7
 PARTS = "predict", "get_loss", "backward", "opt_step", "zero_grad" # what a callback may take over
-_CANCEL = dict(fit=CancelFitException, epoch=CancelEpochException, batch=CancelBatchException)
+_STAGES = {k: (f"before_{k}", f"after_{k}", f"cleanup_{k}", cancel) for k, cancel in dict(
+    fit=CancelFitException, epoch=CancelEpochException, batch=CancelBatchException).items()}
 
 class Learner:
     """A model, data, a loss and an optimizer, and the loop that brings them together.
@@ -138,34 +139,34 @@ class Learner:
         self.metrics["train_loss" if self.training else "valid_loss"] = mean
 
     def _batch(self) -> None:
-        if self.training: self._do["zero_grad"](self)
-        self.preds = self._do["predict"](self)
-        self._emit("after_predict")
-        self.loss = self._do["get_loss"](self)
-        self._emit("after_loss")
+        on, do = self._on, self._do # bound once for each run
+        if self.training: do["zero_grad"](self)
+        self.preds = do["predict"](self)
+        for o in on["after_predict"]: o(self)
+        self.loss = do["get_loss"](self)
+        for o in on["after_loss"]: o(self)
         self._note_loss()
         if not self.training: return
-        self._do["backward"](self)
-        self._emit("after_backward")
-        self._do["opt_step"](self)
+        do["backward"](self)
+        for o in on["after_backward"]: o(self)
+        do["opt_step"](self)
         self.step += 1
-        self._emit("after_step")
+        for o in on["after_step"]: o(self)
 
     def _stage(self, name: str, work: Callable) -> None:
+        before, after, cleanup, cancel = _STAGES[name]
+        on = self._on
         try:
-            self._emit(f"before_{name}")
+            for o in on[before]: o(self)
             work()
-            self._emit(f"after_{name}")
-        except _CANCEL[name]: pass
-        finally: self._emit_all(f"cleanup_{name}")
+            for o in on[after]: o(self)
+        except cancel: pass
+        finally:
+            if on[cleanup]: self._clean_up(on[cleanup])
 
-    def _emit(self, event: str) -> None:
-        for method in self._on[event]: method(self)
-
-    def _emit_all(self, event: str) -> None: # also when one of them raises
-        if not self._on[event]: return
+    def _clean_up(self, methods: list[Callable]) -> None: # all of them, even when one raises
         with ExitStack() as stack:
-            for method in reversed(self._on[event]): stack.callback(method, self)
+            for o in reversed(methods): stack.callback(o, self)
 
 # %% ../nbs/11_learner.ipynb #c0fdee45
 @patch
@@ -216,38 +217,47 @@ def _bind(self: Learner) -> None:
             raise ValueError(f"{names} both want to do {part}: leave one of them out")
         self._do[part] = getattr(takers[0] if takers else type(self), part)
 
-# %% ../nbs/11_learner.ipynb #9ad571e3
+# %% ../nbs/11_learner.ipynb #ca33f0c8
 def _batch_size(batch: Any) -> int:
-    try: return len(batch[-1])
-    except TypeError: return 1
+    "How many items a batch has: the first size of its target; 1 for a target without axes."
+    try: return batch[-1].shape[0]
+    except IndexError: return 1
+    except AttributeError: return len(batch[-1])
 
 @patch
 def _note_loss(self: Learner) -> None:
-    "Keep the loss for the mean, and look at it: at once on the CPU, else after 64 batches."
-    if not isinstance(self.loss, Tensor) or self.loss.numel() != 1:
+    "Look at the loss: at once on the CPU, where it is one; elsewhere after 64 batches, to wait seldom."
+    n = _batch_size(self.batch)
+    try: self._seen = value = self.loss.item() if self.loss.is_cpu else self.loss.detach()
+    except (AttributeError, RuntimeError):
         got = tuple(self.loss.shape) if isinstance(self.loss, Tensor) else type(self.loss).__name__
-        raise ValueError(f"expected a loss of one number, got {got}: take a mean or a sum")
-    self._late.append((self.loss.detach(), _batch_size(self.batch)))
-    if self.loss.device.type == "cpu" or len(self._late) == 64: self._read_losses()
+        raise ValueError(f"expected a loss of one number, got {got}: take a mean or a sum") from None
+    if self.loss.is_cpu:
+        self._total += value*n
+        self._n += n
+        if self.check_loss and not math.isfinite(value): raise _not_finite(self, value)
+    else:
+        self._late.append((value, n))
+        if len(self._late) == 64: self._read_losses()
 
 @patch
 def _read_losses(self: Learner) -> None:
-    "Take what is late into the mean; `NonFiniteLossError` if it is no number."
+    "Read the losses that are still on another device, all at once."
     late, self._late = self._late, []
-    values = torch.stack([o for o, _ in late]).tolist() if len(late) > 1 else [o.item() for o, _ in late]
-    for i, (value, (_, n)) in enumerate(zip(values, late), 1 - len(late)):
-        if self.check_loss and not math.isfinite(value): raise _not_finite(self, value, i)
+    values = _floats([o for o, _ in late])
+    for i, (value, (_, n)) in enumerate(zip(values, late), 1):
         self._total += value*n
         self._n += n
+        if self.check_loss and not math.isfinite(value): raise _not_finite(self, value, len(late) - i)
 
-def _not_finite(learn: Learner, value: float, ago: int) -> NonFiniteLossError:
-    "What to say of a loss that was seen `ago` batches after the present one (0 or less)."
-    step = f"training step {learn.step + ago}, " if learn.training else "validation, "
+def _not_finite(learn: Learner, value: float, ago: int = 0) -> NonFiniteLossError:
+    "What to say of a loss that was seen `ago` batches ago."
+    step = f"training step {learn.step - ago}, " if learn.training else "validation, "
     bad = [o for o in learn.batch if isinstance(o, Tensor) and not o.isfinite().all()]
     why = "the batch itself has nan or inf in it: clean the data" if bad and not ago else (
         "a smaller lr may help (LRFinderCB finds one), or ClipGradCB(1.)")
     return NonFiniteLossError(f"the loss is {value} in {step}epoch {learn.epoch}, batch "
-        f"{learn.batch_idx + ago} (each counted from 0). Remedies: {why}. Learner(..., "
+        f"{learn.batch_idx - ago} (each counted from 0). Remedies: {why}. Learner(..., "
         "check_loss=False) goes on regardless")
 
 # %% ../nbs/11_learner.ipynb #044f98a6
@@ -270,7 +280,7 @@ def _last_pass(learn: Learner) -> bool:
     "Is this the last pass of an epoch, after which its numbers are complete?"
     return not learn.training or learn.dls.valid is None
 
-# %% ../nbs/11_learner.ipynb #53861b06
+# %% ../nbs/11_learner.ipynb #747dd5c9
 class MetricsCB(Callback):
     """Metrics of the validation data: functions of predictions and targets, whose mean is weighted by
     batch size, or objects with `reset()`, `update(preds, targ)` and `compute()`.
@@ -311,11 +321,11 @@ def _metric_name(o: Any) -> str: return getattr(getattr(o, "func", o), "__name__
 
 def _floats(values: list) -> list[float]:
     "Numbers and tensors of one number as floats; tensors are read all at once."
-    if values and all(isinstance(o, Tensor) for o in values):
+    if values and isinstance(values[0], Tensor):
         return torch.stack([o.detach().reshape(()) for o in values]).double().tolist()
     return [float(o) for o in values]
 
-# %% ../nbs/11_learner.ipynb #51473bb7
+# %% ../nbs/11_learner.ipynb #49a69a1a
 class RecorderCB(Callback):
     """Keeps what happened: `losses` and `lrs`, a number for each training batch, and `epochs`, a dict for
     each epoch with the number of training steps so far and what is in `learn.metrics`."""
@@ -324,7 +334,7 @@ class RecorderCB(Callback):
 
     def after_batch(self, learn):
         if not learn.training: return
-        self._late.append(learn.loss.detach()) # stays on its device
+        self._late.append(learn._seen) # a tensor where reading it would mean waiting
         self.lrs.append(float(learn.opt.param_groups[0]["lr"]))
 
     def after_epoch(self, learn):
