@@ -18,7 +18,8 @@ class Parameter(Tensor):
     """A leaf tensor of any shape that modules count among their own, as
     [`torch.nn.Parameter`](https://docs.pytorch.org/docs/stable/generated/torch.nn.parameter.Parameter.html).
 
-    It shares the storage of `data`. `RuntimeError` for whole numbers: they have no gradient."""
+    It shares the storage of `data`. `RuntimeError` for whole numbers that are to be learned: they
+    have no gradient."""
     _is_param = True # by this mark `isinstance(p, torch.nn.Parameter)` is true
     __torch_function__ = torch._C._disabled_torch_function_impl # results are plain tensors
 
@@ -27,10 +28,12 @@ class Parameter(Tensor):
         data: Tensor | None = None, # any shape; an empty tensor by default
         requires_grad: bool = True, # is it learned?
     ):
-        return Tensor._make_subclass(cls, torch.empty(0) if data is None else data, requires_grad)
+        if data is None: data = torch.empty(0)
+        return Tensor._make_subclass(cls, data, requires_grad)
 
     def __deepcopy__(self, memo: dict):
-        if id(self) not in memo: memo[id(self)] = type(self)(self.data.clone(), self.requires_grad)
+        if id(self) not in memo:
+            memo[id(self)] = type(self)(self.data.clone(), self.requires_grad)
         return memo[id(self)]
 
     def __reduce_ex__(self, protocol: int): return type(self), (self.data, self.requires_grad)
@@ -38,7 +41,7 @@ class Parameter(Tensor):
         return f"Parameter containing:\n{self.detach().requires_grad_(self.requires_grad)!r}"
 
 # %% ../nbs/06_module.ipynb #fc6f1269
-_HELD = "_parameters", "_buffers", "_modules" # what is registered is in one of these, and only there
+_HELD = "_parameters", "_buffers", "_modules" # what is registered is in one of these, only there
 _HOOKS = "_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks"
 
 def _name(x: object) -> str: return x.__class__.__name__
@@ -51,8 +54,8 @@ class Module:
     _version = 1 # of what this class puts into a state_dict
 
     def __init__(self):
-        self.__dict__.update(training=True, **{o: {} for o in _HELD}, _non_persistent_buffers_set=set(),
-                             **{o: OrderedDict() for o in _HOOKS})
+        self.__dict__.update(training=True, _non_persistent_buffers_set=set(),
+                             **{o: {} for o in _HELD}, **{o: OrderedDict() for o in _HOOKS})
 
     def __getattr__(self, name: str): # called only where Python found nothing
         everything = self.__dict__
@@ -64,10 +67,11 @@ class Module:
 @patch
 def _check_name(self: Module, kind: str, name: str) -> None:
     "Refuse to register a `kind` under a `name` by which it could not be found again."
-    if f"_{kind}s" not in self.__dict__:
+    if f"_{kind}s" not in self.__dict__: # the dictionary that __init__ makes
         raise AttributeError(f"cannot assign {kind} before Module.__init__() call: let "
                              f"{_name(self)}.__init__ begin with super().__init__()")
-    if not isinstance(name, str): raise TypeError(f"{kind} name should be a string. Got {_name(name)}")
+    if not isinstance(name, str):
+        raise TypeError(f"{kind} name should be a string. Got {_name(name)}")
     if "." in name: raise KeyError(f'{kind} name can\'t contain ".", got: {name}')
     if name == "": raise KeyError(f'{kind} name can\'t be empty string ""')
     if hasattr(self, name) and name not in self.__dict__[f"_{kind}s"]:
@@ -124,12 +128,14 @@ def _setattr(self: Module, name: str, value: object) -> None:
     for kind, types in (("parameter", nn.Parameter), ("module", _MODULES)):
         if isinstance(value, types):
             _forget(self, name, f"_{kind}s")
-            return (self.register_parameter if kind == "parameter" else self.add_module)(name, value)
+            return getattr(self, f"register_{kind}")(name, value)
     held = next((o for o in _HELD if name in self.__dict__.get(o, ())), None)
+    if held in (None, "_buffers") and isinstance(value, nn.Buffer):
+        return self.register_buffer(name, value, value.persistent)
     if held is None: return object.__setattr__(self, name, value)
     if value is not None and not (held == "_buffers" and isinstance(value, Tensor)):
-        raise TypeError(f"cannot assign '{_name(value)}' object to '{name}', which is among {held}: "
-                        f"delete it first, with del, or assign None")
+        raise TypeError(f"cannot assign '{_name(value)}' object to '{name}', which is among "
+                        f"{held}: delete it first, with del, or assign None")
     self.__dict__[held][name] = value
 
 def _delattr(self: Module, name: str) -> None:
@@ -171,10 +177,12 @@ def children(self: Module) -> Iterator[Module]:
 
 # %% ../nbs/06_module.ipynb #0e495d24
 @patch
-def _named(self: Module, held: str, prefix: str, recurse: bool, remove_duplicate: bool) -> Iterator:
+def _named(self: Module, held: str, prefix: str, recurse: bool,
+           remove_duplicate: bool) -> Iterator:
     "Names and tensors out of every dictionary called `held`."
-    seen = set()
-    for path, m in self.named_modules(None, prefix, remove_duplicate) if recurse else [(prefix, self)]:
+    seen, walk = set(), [(prefix, self)]
+    if recurse: walk = self.named_modules(None, prefix, remove_duplicate)
+    for path, m in walk:
         for name, t in m.__dict__[held].items():
             if t is None or t in seen: continue
             if remove_duplicate: seen.add(t)

@@ -134,6 +134,34 @@ def test_assigning_before_init(value):
         with pytest.raises(AttributeError, match="before Module.__init__"): before_init(lib, value)()
     assert before_init(ours, lambda lib: 3)().value == 3
 
+@pytest.mark.parametrize("before", ["nothing", "a buffer", "no buffer", "a parameter", "a module", "a number"])
+@pytest.mark.parametrize("persistent", [True, False])
+def test_a_marked_buffer_is_registered(before, persistent):
+    "What `m.b = nn.Buffer(...)` does, whatever b was before."
+    told = []
+    for lib in (ours, nn):
+        m = lib.Module()
+        if before == "a buffer": m.register_buffer("b", torch.ones(2), persistent=not persistent)
+        elif before == "no buffer": m.register_buffer("b", None)
+        elif before != "nothing": m.b = {"a parameter": lib.Parameter(torch.ones(2)), "a module": lib.Sequential(), "a number": 3}[before]
+        try: m.b = nn.Buffer(torch.zeros(2), persistent=persistent)
+        except Exception as e: told.append(type(e).__name__)
+        else: told.append(([k for k, _ in m.named_buffers()], list(m.state_dict()), m.b.tolist(), "b" in vars(m)))
+    assert told[0] == told[1]
+
+def in_place(lib):
+    p = lib.Parameter(torch.ones(2), requires_grad=False)
+    p *= lib.Parameter(torch.ones(2))
+    return p
+
+def test_what_is_computed_is_no_parameter():
+    "Silent for a plain tensor, in both; an error for a parameter that was computed in place."
+    for lib in (ours, nn):
+        m = lib.Module()
+        m.half = lib.Parameter(torch.ones(2))/2
+        assert "half" in vars(m) and not list(m.parameters()) and not m.state_dict()
+        with pytest.raises(ValueError, match="non-leaf"): m.p = in_place(lib)
+
 @QUICK
 @given(st.data())
 def test_containers_alike(data):
