@@ -484,6 +484,8 @@ def _standardized(x: Tensor, dims: tuple[int, ...], eps: float) -> Tensor:
 # %% ../nbs/07_layers.ipynb #df507158
 def _wide(x: Tensor, weight: Tensor | None, bias: Tensor | None, shape: tuple[int, ...]) -> tuple:
     "All three in at least 32 bits, with ones and zeros of `shape` where there is no weight or bias."
+    if weight is not None and bias is not None and x.dtype == weight.dtype == bias.dtype == torch.float32:
+        return x, weight, bias # as they mostly are
     dtype = torch.promote_types(x.dtype, torch.float32)
     weight = x.new_ones(shape, dtype=dtype) if weight is None else weight.to(dtype)
     return x.to(dtype), weight, x.new_zeros(shape, dtype=dtype) if bias is None else bias.to(dtype)
@@ -493,6 +495,10 @@ def _ones_and_zeros(weight: Tensor | None, bias: Tensor | None) -> None:
     with torch.no_grad():
         if weight is not None: weight.fill_(1)
         if bias is not None: bias.zero_()
+
+def _shaped(x: Tensor, *shape: int) -> Tensor:
+    "`x` in this shape; itself where it has it, since a view costs time and a step on the way back."
+    return x if x.shape == shape else x.reshape(shape)
 
 def _each_channel(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     "(n, c, ...) times scale (c,) plus shift (c,)."
@@ -614,13 +620,14 @@ class _LayerNorm(torch.autograd.Function):
     "Each row of x (n, d) normalised, times weight (d,) plus bias (d,)."
     @staticmethod
     def forward(ctx, x, weight, bias, eps):
-        d = x - x.mean(1, keepdim=True)
-        var = torch.linalg.vector_norm(d, dim=1, keepdim=True).square_().div_(x.shape[1])
+        n = x.shape[1]
+        d = torch.sub(x, x.sum(1, keepdim=True), alpha=1/max(n, 1))
+        var = torch.linalg.vector_norm(d, dim=1, keepdim=True).square_().div_(n)
         rstd = var.add_(eps).rsqrt_()
         xhat = d.mul_(rstd)
         ctx.save_for_backward(x, weight, bias, xhat, rstd)
         ctx.eps = eps
-        return xhat.mul(weight).add_(bias)
+        return torch.addcmul(bias, xhat, weight)
 
     @staticmethod
     def backward(ctx, g):
@@ -630,8 +637,8 @@ class _LayerNorm(torch.autograd.Function):
             return *_differentiable(ctx, clear, g, x, weight, bias)[:3], None
         gx = g*xhat
         gweight, w = gx.sum(0), weight/-len(weight)
-        shift, stretch = (g @ w)[:, None], (gx @ w)[:, None] # minus the means of the formula
-        gx = torch.mul(g, weight, out=gx).addcmul_(xhat, stretch).add_(shift).mul_(rstd)
+        shift, stretch = (torch.mv(o, w).unsqueeze(1) for o in (g, gx)) # minus the means of the formula
+        gx = torch.addcmul(shift, g, weight, out=gx).addcmul_(xhat, stretch).mul_(rstd)
         return gx, gweight, g.sum(0), None
 
 # %% ../nbs/07_layers.ipynb #fb3a40d2
@@ -663,15 +670,14 @@ class LayerNorm(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         rest = x.ndim - len(self.normalized_shape)
-        if rest < 0 or tuple(x.shape[rest:]) != self.normalized_shape:
+        if rest < 0 or x.shape[rest:] != self.normalized_shape:
             sizes = ", ".join(map(str, self.normalized_shape))
             raise ValueError(f"expected inputs (..., {sizes}), got {tuple(x.shape)}: the last axes "
                              "must have these sizes")
-        d = math.prod(self.normalized_shape)
+        n, d = math.prod(x.shape[:rest]), math.prod(self.normalized_shape)
         wide, weight, bias = _wide(x, self.weight, self.bias, self.normalized_shape)
-        rows = wide.reshape(math.prod(x.shape[:rest]), d)
-        out = _LayerNorm.apply(rows, weight.reshape(d), bias.reshape(d), self.eps)
-        return out.view(x.shape).to(x.dtype)
+        out = _LayerNorm.apply(_shaped(wide.contiguous(), n, d), _shaped(weight, d), _shaped(bias, d), self.eps)
+        return _shaped(out, *x.shape).to(x.dtype)
 
     def extra_repr(self) -> str:
         return (f"{self.normalized_shape}, eps={self.eps}, "
