@@ -230,12 +230,13 @@ def get_parameter(self: Module, target: str) -> Parameter:
 
 # %% ../nbs/06_module.ipynb #bde8a0c3
 class RemovableHandle:
-    """What registering a hook returns: `remove()` takes the hook away again, and so does the end of a
-    `with` block."""
+    """What registering a hook returns: `remove()` takes the hook away again, and so does the end of
+    a `with` block."""
     _ids = itertools.count()
 
     def __init__(self, hooks: dict): # where the hook is kept, under `id`
-        self.hooks, self.id = hooks, next(o for o in self._ids if o not in hooks)
+        self.hooks, self.id = hooks, next(self._ids)
+        while self.id in hooks: self.id = next(self._ids) # a pickle brings its numbers with it
 
     def remove(self) -> None:
         "Take the hook away. A second time does nothing."
@@ -268,7 +269,8 @@ def register_forward_hook(self: Module, hook: Callable, *, prepend: bool = False
     """Have `hook(module, args, out)` called after `forward`; it returns None, or another out.
 
     `with_kwargs`: `hook(module, args, kwargs, out)`. `NotImplementedError` for `always_call`."""
-    if always_call: raise NotImplementedError("always_call=True: use try and finally in forward")
+    if always_call:
+        raise NotImplementedError("always_call=True: use try and finally in forward")
     return self._keep_hook("_forward_hooks", hook, prepend, with_kwargs)
 
 @patch
@@ -318,7 +320,7 @@ Module.__call__ = _call
 
 # %% ../nbs/06_module.ipynb #b6eb5949
 class _Gate(torch.autograd.Function):
-    "Hands tensors through. On the way back, `see` gets all their gradients and says which go on."
+    "Hands tensors through; on the way back, `see` gets their gradients and says which go on."
     @staticmethod
     def forward(ctx, see: Callable, *tensors: Tensor):
         ctx.see = see
@@ -334,23 +336,26 @@ def _gate(things: tuple, see: Callable) -> tuple[tuple, bool]:
     `see` gets a gradient or None for each of `things`."""
     at = [i for i, o in enumerate(things) if isinstance(o, Tensor) and o.requires_grad]
     if not at or not torch.is_grad_enabled(): return things, False
-    def spread(grads: tuple) -> list:
-        got = see(tuple(dict(zip(at, grads)).get(i) for i in range(len(things))))
+    def put(some: tuple, into: tuple) -> tuple: # `some` take the places `at`
+        whole = list(into)
+        for i, o in zip(at, some): whole[i] = o
+        return tuple(whole)
+    def see_some(grads: tuple) -> list:
+        got = see(put(grads, (None,)*len(things)))
         return [got[i] for i in at]
-    passed = dict(zip(at, _Gate.apply(spread, *[things[i] for i in at])))
-    return tuple(passed.get(i, o) for i, o in enumerate(things)), True
+    return put(_Gate.apply(see_some, *[things[i] for i in at]), things), True
 
 # %% ../nbs/06_module.ipynb #c84cfd34
 class _Backward:
-    "The two gates around a call of `module`, and what happens when a gradient comes through them."
+    "The two gates around a call of `module`, and what happens when gradients pass them."
     def __init__(self, module: Module):
         self.module, self.grad_out = module, None
         self.hooks = [o for o, _ in module._backward_hooks.values()] # as they are at the call
         self.pre_hooks = [o for o, _ in module._backward_pre_hooks.values()]
 
     def enter(self, args: tuple) -> tuple:
-        self.nothing = (None,)*len(args)
-        args, self.two = _gate(args, self.see_inp)
+        self.n_args = len(args)
+        args, self.gate_in_front = _gate(args, self.see_inp)
         return args
 
     def leave(self, out):
@@ -364,27 +369,27 @@ class _Backward:
         for hook in hooks:
             if (got := hook(self.module, grads, *more)) is None: continue
             if len(got := _tuple(got)) != len(grads):
-                raise RuntimeError("Backward hook returned an invalid number of gradients: got "
-                                   f"{len(got)}, but expected {len(grads)}")
+                raise RuntimeError("Backward hook returned an invalid number of gradients: "
+                                   f"got {len(got)}, but expected {len(grads)}")
             grads = got
         return grads
 
 # %% ../nbs/06_module.ipynb #1dc2f975
 @patch
 def see_out(self: _Backward, grads: tuple) -> tuple:
-    "The gradients of the results have come: run the backward pre-hooks."
-    "Pass the gradients of the results, each of its result's shape (...), through the hooks that come before."
+    "The gradients of the results, each of its result's shape, have come: run the pre-hooks."
     grads = self.grad_out = self.run(self.pre_hooks, grads)
-    if not self.two and any(o is not None for o in self.see_inp(self.nothing)):
-        raise RuntimeError("a backward hook returned a gradient, but no input of the module has one: "
-                           "return None")
+    if not self.gate_in_front:
+        got = self.see_inp((None,)*self.n_args)
+        if any(o is not None for o in got):
+            raise RuntimeError("a backward hook returned a gradient, but no input of the module "
+                               "has one: return None")
     return grads
 
 @patch
 def see_inp(self: _Backward, grads: tuple) -> tuple:
-    "The gradients of the inputs have come: run the backward hooks."
-    "Pass the gradients of the arguments, each of its argument's shape (...), through the hooks that come after."
-    if self.grad_out is None: return grads # a way around the result, as second derivatives go
+    "The gradients of the inputs, each of its input's shape, have come: run the backward hooks."
+    if self.grad_out is None: return grads # they have not come by way of the results
     grad_out, self.grad_out = self.grad_out, None
     return self.run(self.hooks, grads, grad_out)
 
@@ -398,9 +403,10 @@ def apply(self: Module, fn: Callable) -> Module:
 
 @patch
 def train(self: Module, mode: bool = True) -> Module:
-    "Set `training`, here and below; returns itself. `ValueError` if `mode` is neither True nor False."
+    "Set `training`, here and below; returns itself. `ValueError` if `mode` is not a bool."
     if not isinstance(mode, bool):
-        raise ValueError(f"training mode is expected to be boolean, got {mode!r}: pass True or False")
+        raise ValueError(f"training mode is expected to be boolean, got {mode!r}: "
+                         "pass True or False")
     self.training = mode
     for m in self.children(): m.train(mode)
     return self
@@ -432,9 +438,11 @@ def _apply(self: Module, fn: Callable, recurse: bool = True) -> Module:
     for m in self.children() if recurse else (): m._apply(fn)
     for name, p in self._parameters.items():
         if p is None: continue
-        with torch.no_grad(): new, grad = fn(p.data), None if p.grad is None else fn(p.grad)
-        if torch._has_compatible_shallow_copy_type(p, new): p.data = new
-        else: p = self._parameters[name] = Parameter(new, p.requires_grad) # data cannot be swapped
+        with torch.no_grad():
+            new = fn(p.data)
+            grad = None if p.grad is None else fn(p.grad)
+        if torch._has_compatible_shallow_copy_type(p, new): p.data = new # it may stay the same object
+        else: p = self._parameters[name] = Parameter(new, p.requires_grad)
         p.grad = grad
     for name, b in self._buffers.items():
         if b is not None: self._buffers[name] = fn(b)
@@ -445,8 +453,8 @@ def _apply(self: Module, fn: Callable, recurse: bool = True) -> Module:
 def to(self: Module, *args, **kwargs) -> Module:
     """Move everything to a device, and floating-point numbers to a dtype; returns itself.
 
-    Both are given in any order, by name, or by a tensor. `TypeError` for a dtype of whole numbers."""
-    device, dtype, non_blocking, form = torch._C._nn._parse_to(*args, **kwargs)
+    Both are given in any order, by name, or by a tensor. `TypeError` for whole numbers."""
+    device, dtype, non_blocking, form = torch._C._nn._parse_to(*args, **kwargs) # as Tensor.to does
     if dtype is not None and not (dtype.is_floating_point or dtype.is_complex):
         raise TypeError(f"Module.to takes floating-point or complex types only, got {dtype}")
     def move(t: Tensor) -> Tensor: # of the shape of t
