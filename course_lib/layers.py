@@ -74,10 +74,22 @@ class Linear(Module):
                 f"bias={self.bias is not None}")
 
 # %% ../nbs/07_layers.ipynb #afd7a253
+class _Sigmoid(torch.autograd.Function):
+    "1/(1 + exp(-x)), for any shape; its slope is y(1 - y) where its output is y."
+    @staticmethod
+    def forward(ctx, x: Tensor) -> Tensor:
+        out = torch.exp(-x).add_(1).reciprocal_()
+        ctx.save_for_backward(out)
+        return out
+
+    @staticmethod
+    def backward(ctx, g: Tensor) -> Tensor:
+        out, = ctx.saved_tensors
+        return g*out*(1 - out)
+
 class Sigmoid(Module):
     "1/(1 + exp(-x)), element by element, for inputs of any shape."
-    def forward(self, x: Tensor) -> Tensor: # exponents of at most 0 do not overflow
-        return x.clamp(max=0).exp()/(1 + (-x.abs()).exp())
+    def forward(self, x: Tensor) -> Tensor: return _Sigmoid.apply(x)
 
 class Tanh(Module):
     "The hyperbolic tangent, element by element, for inputs of any shape."

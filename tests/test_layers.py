@@ -103,6 +103,12 @@ def test_elementwise(shape, p, seed):
     for name, args in [("ReLU", ()), ("LeakyReLU", (0.2,)), ("GELU", ()), ("GELU", ("tanh",)), ("Sigmoid", ()), ("Tanh", ()), ("Dropout", (p,)), ("Identity", ())]:
         agree(name, *args, x=x, seed=seed)
 
+def test_slopes_at_zero_and_far_out():
+    x = torch.tensor([-1000., -100., -0., 0., 100., 1000.])
+    for name, args in [("ReLU", ()), ("LeakyReLU", (0.2,)), ("GELU", ()), ("Sigmoid", ()), ("Tanh", ())]: agree(name, *args, x=x)
+    far = x.double().requires_grad_()
+    assert torch.autograd.gradgradcheck(layers.Sigmoid(), far)
+
 @pytest.mark.parametrize("name, args", [("ReLU", (True,)), ("LeakyReLU", (0.1, True)), ("Dropout", (0.4, True))])
 def test_in_place(name, args):
     x, outs = torch.randn(4, 5), []
