@@ -29,7 +29,7 @@ from ..exercises import Exercise
     hints=["Which number can be subtracted from all of them, so that the largest exponential is 1?", "What is subtracted inside the exponentials is added outside the logarithm."],
 )
 def log_sum_exp(
-    xs: list[float], # at least one number; none is nan or infinite, but some may be minus infinity
+    xs: list[float], # at least one; some, but not all, may be minus infinity; none is nan or plus infinity
 ) -> float:          # log(exp(xs[0]) + exp(xs[1]) + ...)
     "The logarithm of the sum of the exponentials of `xs`."
     m = max(xs)
@@ -62,7 +62,7 @@ def _(xs): return sum(xs)
 # %% ../../nbs/checks/08_losses.ipynb #b96a7d41
 @Exercise(
     chapter="08_losses",
-    oracle=lambda logp, targ: torch.take_along_dim(logp, targ.view(-1, 1), 1).view(-1),
+    oracle=lambda logp, targ: -F.nll_loss(logp, targ, ignore_index=-1, reduction="none"),
     cases={
         "one item": lambda: (tensor([[-1., -2., -3.]]), tensor([1])),
         "as many items as classes": lambda: (-torch.arange(9.).view(3, 3), tensor([0, 2, 1])),
@@ -70,37 +70,50 @@ def _(xs): return sum(xs)
         "more items than classes": lambda: (-torch.arange(8.).view(4, 2), tensor([1, 0, 0, 1])),
         "more classes than items": lambda: (-torch.arange(10.).view(2, 5), tensor([4, 2])),
         "one class": lambda: (tensor([[0.], [-1.]]), tensor([0, 0])),
+        "an item without a target": lambda: (-1 - torch.arange(6.).view(2, 3), tensor([1, -1])),
+        "no item has a target": lambda: (-1 - torch.arange(6.).view(2, 3), tensor([-1, -1])),
         "no items": lambda: (torch.zeros(0, 3), torch.zeros(0, dtype=torch.long)),
         "float64": lambda: (-torch.arange(6.).double().view(2, 3), tensor([2, 0])),
         "a view that is not contiguous": lambda: (-torch.arange(6.).view(3, 2).t(), tensor([2, 1])),
     },
-    hints=["A tensor can be indexed with two tensors of integers. How are they walked along?", "The rows are 0, 1, 2, ...: which function makes them?"],
+    hints=["A tensor can be indexed with two tensors of integers. How are they walked along?", "The rows are 0, 1, 2, ...: which function makes them? And what does Python take for an index of -1? Put 0 there afterwards."],
 )
 def pick_targets(
     logp: Tensor, # log-probabilities (n, c)
-    targ: Tensor, # classes (n,), int64
+    targ: Tensor, # classes (n,), int64; -1 for an item without a target
 ) -> Tensor:      # (n,)
-    "Of each row of `logp`, the element in the column that `targ` names."
-    return logp[torch.arange(len(logp)), targ]
+    "Of each row of `logp`, the element in the column that `targ` names; 0 where it is -1."
+    return logp[torch.arange(len(logp)), targ].masked_fill(targ == -1, 0)
 
 # %% ../../nbs/checks/08_losses.ipynb #601b26e9
+def _column(logp, targ): return logp.gather(1, targ.clamp(min=0)[:, None])[:, 0].masked_fill(targ < 0, 0)
+
+@pick_targets.mistake("the last class is taken for no target", "Which element of a list has the index -1?")
+def _(logp, targ): return logp.gather(1, (targ % logp.shape[1])[:, None])[:, 0]
+
+@pick_targets.mistake("the first class is taken for no target", "Before it can be an index, -1 became 0. And afterwards?")
+def _(logp, targ): return logp.gather(1, targ.clamp(min=0)[:, None])[:, 0]
+
+@pick_targets.mistake("items without a target are left out", "How many numbers should there be for n items?")
+def _(logp, targ): return _column(logp, targ)[targ >= 0]
+
 @pick_targets.mistake("every row meets every target", "How many numbers should there be for n items?")
 def _(logp, targ): return logp[:, targ]
 
 @pick_targets.mistake("targets are taken for rows", "Does a target name a row or a column?")
-def _(logp, targ): return logp.index_select(0, targ)
+def _(logp, targ): return logp[targ]
 
 @pick_targets.mistake("rows and columns are exchanged", "Which of the two indices comes first, the row or the column?")
 def _(logp, targ): return logp[targ, torch.arange(len(targ))]
 
 @pick_targets.mistake("an axis of size 1 is left", "What is the shape of the result, and what should it be?")
-def _(logp, targ): return logp.gather(1, targ[:, None])
+def _(logp, targ): return _column(logp, targ)[:, None]
 
 @pick_targets.mistake("the largest is picked, not the target", "Was the best class asked for, or the right one?")
 def _(logp, targ): return logp.amax(1)
 
 @pick_targets.mistake("the signs are turned", "Was a loss asked for, or the log-probabilities as they are?")
-def _(logp, targ): return -logp.gather(1, targ[:, None])[:, 0]
+def _(logp, targ): return -_column(logp, targ)
 
 # %% ../../nbs/checks/08_losses.ipynb #eb1de6fa
 def _logp(n, c, dtype=torch.float32): return torch.arange(1., 1 + n*c).mul(2.4).sin().view(n, c).to(dtype).mul(3).log_softmax(1)
@@ -154,59 +167,67 @@ def _(logp, targ, weight): return -(logp*weight).sum()/(weight.sum()*len(logp))
 # %% ../../nbs/checks/08_losses.ipynb #53152ea5
 def _numbers(n, c): return torch.arange(1., 1 + n*c).mul(2.4).sin().view(n, c)
 
-def _autograd_of_cross_entropy(x, targ):
+def _autograd_of_cross_entropy(x, q):
     leaf = x.clone().requires_grad_()
-    return torch.autograd.grad(F.cross_entropy(leaf, targ), leaf)[0]
+    return torch.autograd.grad(F.cross_entropy(leaf, q), leaf)[0]
 
 @Exercise(
     chapter="08_losses",
     oracle=_autograd_of_cross_entropy,
     cases={
-        "one item": lambda: (tensor([[1., 2., 0.]]), tensor([1])),
-        "one item without opinion": lambda: (torch.zeros(1, 4), tensor([2])),
-        "three items, three classes": lambda: (tensor([[2., 0., -1.], [1., 1., 1.], [-1., 3., 0.]]), tensor([0, 2, 2])),
-        "two items, five classes": lambda: (_numbers(2, 5), tensor([4, 0])),
-        "large scores": lambda: (tensor([[1000., 998., 0.], [0., 500., 501.]]).double(), tensor([1, 1])),
-        "far below zero": lambda: (tensor([[-1000., -998.], [-501., -500.]]).double(), tensor([0, 0])),
-        "float64": lambda: (_numbers(4, 3).double(), tensor([0, 1, 2, 1])),
-        "a view that is not contiguous": lambda: (_numbers(3, 4).t(), tensor([0, 2, 1, 1])),
+        "one item, one class is wanted": lambda: (tensor([[1., 2., 0.]]), tensor([[0., 1., 0.]])),
+        "one item, one class of weight 3": lambda: (tensor([[1., 2., 0.]]), tensor([[0., 3., 0.]])),
+        "one item without opinion": lambda: (torch.zeros(1, 4), tensor([[0.5, 0.5, 0., 0.]])),
+        "probabilities are wanted": lambda: (tensor([[2., 0., -1.], [1., 1., 1.], [-1., 3., 0.]]), tensor([[0.8, 0.1, 0.1], [0., 0., 1.], [0., 0.5, 0.5]])),
+        "rows of any sum": lambda: (_numbers(2, 3), tensor([[1., 2., 3.], [0., 0.5, 0.25]])),
+        "a row of nothing": lambda: (_numbers(2, 3), tensor([[0., 0., 0.], [0., 1., 0.]])),
+        "two items, five classes": lambda: (_numbers(2, 5), torch.eye(5)[[4, 0]]),
+        "large scores": lambda: (tensor([[1000., 998., 0.], [0., 500., 501.]]).double(), tensor([[0., 1., 0.], [0., 1., 1.]]).double()),
+        "two rows far apart": lambda: (tensor([[1000., 0.], [0., 1.]]), tensor([[0., 1.], [1., 0.]])),
+        "far below zero": lambda: (tensor([[-1000., -998.], [-501., -500.]]).double(), tensor([[1., 0.], [2., 0.]]).double()),
+        "a view that is not contiguous": lambda: (_numbers(3, 4).t(), torch.eye(3)[[0, 2, 1, 1]]),
     },
-    hints=["The gradient of one item's loss is p - q. What are p and q?", "Start from the softmax of each row, without overflow, and subtract 1 in one place of each row. And the mean?"],
+    hints=["With q of sum s, the loss of an item is s times log-sum-exp minus the sum of q*x. What is the derivative of each of the two?", "The derivative of log-sum-exp is the softmax. So start from the softmax of each row, without overflow, multiply it by the sum of that row of q, and subtract q. And the mean?"],
 )
 def cross_entropy_grad(
-    x: Tensor,    # scores (n, c), n at least 1; they may be large
-    targ: Tensor, # classes (n,), int64
-) -> Tensor:      # (n, c)
-    "The gradient, by the scores, of the mean cross-entropy, without autograd."
+    x: Tensor, # scores (n, c), n at least 1; they may be large
+    q: Tensor, # what is wanted (n, c), of the same element type; 0 or more, of any sum
+) -> Tensor:   # (n, c)
+    "The gradient, by the scores, of the mean of -sum q*log(softmax(x)), without autograd."
     e = (x - x.amax(1, keepdim=True)).exp()
-    g = e/e.sum(1, keepdim=True)
-    g[torch.arange(len(x)), targ] -= 1
-    return g/len(x)
+    p = e/e.sum(1, keepdim=True)
+    return (p*q.sum(1, keepdim=True) - q)/len(x)
 
 # %% ../../nbs/checks/08_losses.ipynb #5807d1b8
 def _p(x): return (x - x.amax(1, keepdim=True)).exp()/(x - x.amax(1, keepdim=True)).exp().sum(1, keepdim=True)
-def _q(x, targ): return torch.nn.functional.one_hot(targ, x.shape[1]).to(x.dtype)
+def _total(q): return q.sum(1, keepdim=True)
+
+@cross_entropy_grad.mistake("the rows of q are taken to sum to 1", "If q is twice as large, how large is the loss, and so the gradient?")
+def _(x, q): return (_p(x) - q)/len(x)
 
 @cross_entropy_grad.mistake("it is not divided by the number of items", "Is the loss of the batch a sum or a mean?")
-def _(x, targ): return _p(x) - _q(x, targ)
+def _(x, q): return _p(x)*_total(q) - q
 
-@cross_entropy_grad.mistake("the sign is turned", "If the score of the target grows, does the loss grow or fall?")
-def _(x, targ): return (_q(x, targ) - _p(x))/len(x)
+@cross_entropy_grad.mistake("it is divided by the sum of q", "Which mean is asked for: over the items, or with q as weights?")
+def _(x, q): return (_p(x)*_total(q) - q)/q.sum()
 
-@cross_entropy_grad.mistake("the target is left out", "What do the elements of one row of the gradient add up to?")
-def _(x, targ): return _p(x)/len(x)
+@cross_entropy_grad.mistake("the sign is turned", "If the score of a wanted class grows, does the loss grow or fall?")
+def _(x, q): return (q - _p(x)*_total(q))/len(x)
 
-@cross_entropy_grad.mistake("the scores stand where the probabilities should", "From what is the one-hot target subtracted?")
-def _(x, targ): return (x - _q(x, targ))/len(x)
+@cross_entropy_grad.mistake("what is wanted is left out", "What do the elements of one row of the gradient add up to?")
+def _(x, q): return _p(x)*_total(q)/len(x)
 
 @cross_entropy_grad.mistake("the softmax goes down the columns", "Over which axis must the probabilities sum to 1?")
-def _(x, targ): return (_p(x.t()).t() - _q(x, targ))/len(x)
+def _(x, q): return (_p(x.t()).t()*_total(q) - q)/len(x)
 
 @cross_entropy_grad.mistake("the exponentials overflow", "What is exp(1000), and what could be subtracted first?")
-def _(x, targ): return (x.exp()/x.exp().sum(1, keepdim=True) - _q(x, targ))/len(x)
+def _(x, q): return (x.exp()/x.exp().sum(1, keepdim=True)*_total(q) - q)/len(x)
+
+@cross_entropy_grad.mistake("one maximum is taken out of all rows", "What becomes of a row whose scores are a thousand below the largest of another row?")
+def _(x, q): return ((x - x.max()).exp()/(x - x.max()).exp().sum(1, keepdim=True)*_total(q) - q)/len(x)
 
 @cross_entropy_grad.mistake("it is divided by the number of elements", "Over how many losses is the mean taken?")
-def _(x, targ): return (_p(x) - _q(x, targ))/x.numel()
+def _(x, q): return (_p(x)*_total(q) - q)/x.numel()
 
 # %% ../../nbs/checks/08_losses.ipynb #27874f13
 @Exercise(
@@ -216,6 +237,7 @@ def _(x, targ): return (_p(x) - _q(x, targ))/x.numel()
         "undecided": lambda: (tensor([0.]), tensor([1.])),
         "yes": lambda: (tensor([2.]), tensor([1.])),
         "no": lambda: (tensor([2.]), tensor([0.])),
+        "a tiny loss": lambda: (tensor([20.]), tensor([1.])),
         "three items": lambda: (tensor([-1., 0.5, 3.]), tensor([0., 1., 0.])),
         "targets in between": lambda: (tensor([-1., 0.5]), tensor([0.25, 0.9])),
         "sure and wrong": lambda: (tensor([200., -300.]), tensor([0., 1.])),
@@ -224,7 +246,7 @@ def _(x, targ): return (_p(x) - _q(x, targ))/x.numel()
         "float64": lambda: (tensor([-1., 0.5, 800.]).double(), tensor([0., 1., 0.]).double()),
         "a view that is not contiguous": lambda: (torch.arange(6.).view(3, 2).t()[0] - 2, tensor([1., 0., 1.])),
     },
-    hints=["log(1 + exp(-x)) is the log-sum-exp of which two numbers? Which of them is the larger?", "The loss is (1 - t)*x + log(1 + exp(-x)); for x far below 0, write the second term with exp(x)."],
+    hints=["log(1 + exp(-x)) is the log-sum-exp of which two numbers? Which of them is the larger?", "The loss is (1 - t)*x + log(1 + exp(-x)); for x far below 0, write the second term with exp(x). Where exp(-x) is tiny, 1 + exp(-x) rounds to 1: log1p does without that sum."],
 )
 def binary_loss(
     x: Tensor, # scores (n,), n at least 1; they may be large
@@ -238,6 +260,9 @@ def _losses(x, t): return t*torch.logaddexp(torch.zeros_like(x), -x) + (1 - t)*t
 
 @binary_loss.mistake("it goes through the sigmoid, and rounds", "What is 1 - sigmoid(30) in floats, and its logarithm?")
 def _(x, t): return (-t*x.sigmoid().log() - (1 - t)*(1 - x.sigmoid()).log()).mean()
+
+@binary_loss.mistake("1 + y is rounded", "What is 1 + exp(-20) in 32-bit floats? Which function computes log(1 + y) without that sum?")
+def _(x, t): return ((1 - t)*x + (-x).clamp_min(0) + (1 + (-x.abs()).exp()).log()).mean()
 
 @binary_loss.mistake("the exponential overflows", "What is exp(200) in 32-bit floats?")
 def _(x, t): return ((1 - t)*x + (1 + (-x).exp()).log()).mean()

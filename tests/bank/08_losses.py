@@ -52,31 +52,47 @@ def log_sum_exp(xs):
 # pick_targets
 
 @right
-def pick_targets(logp, targ): return logp.gather(1, targ[:, None]).squeeze(1)
+def pick_targets(logp, targ):
+    some = targ != -1
+    return torch.where(some, logp.gather(1, targ.where(some, 0)[:, None]).squeeze(1), 0)
 
 @right
-def pick_targets(logp, targ): return (logp*torch.nn.functional.one_hot(targ, logp.shape[1])).sum(1).to(logp.dtype)
+def pick_targets(logp, targ):
+    wanted = targ[:, None] == torch.arange(logp.shape[1]) # a row of False for -1
+    return logp.masked_fill(~wanted, 0).sum(1)
 
 @right
-def pick_targets(logp, targ): return torch.stack([row[t] for row, t in zip(logp, targ)]) if len(targ) else logp.new_zeros(0)
+def pick_targets(logp, targ):
+    out = torch.zeros(len(targ), dtype=logp.dtype)
+    for i, t in enumerate(targ.tolist()):
+        if t >= 0: out[i] = logp[i, t]
+    return out
+
+@wrong("the last class is taken for no target")
+def pick_targets(logp, targ): return logp[torch.arange(len(logp)), targ]
+
+@wrong("the first class is taken for no target")
+def pick_targets(logp, targ): return logp[range(len(logp)), torch.where(targ < 0, 0, targ)]
+
+@wrong("items without a target are left out")
+def pick_targets(logp, targ):
+    rows = torch.nonzero(targ >= 0)[:, 0]
+    return logp[rows, targ[rows]]
 
 @wrong("every row meets every target")
-def pick_targets(logp, targ): return logp.index_select(1, targ)
+def pick_targets(logp, targ): return torch.stack([row[targ] for row in logp]) if len(logp) else logp[:, targ]
 
 @wrong("targets are taken for rows")
-def pick_targets(logp, targ): return logp[targ]
-
-@wrong("rows and columns are exchanged")
-def pick_targets(logp, targ): return logp.t()[range(len(targ)), targ]
+def pick_targets(logp, targ): return logp[targ.long()]
 
 @wrong("an axis of size 1 is left")
-def pick_targets(logp, targ): return logp[torch.arange(len(logp)), targ][:, None]
+def pick_targets(logp, targ): return torch.where(targ < 0, 0, logp[torch.arange(len(logp)), targ])[:, None]
 
 @wrong("the largest is picked, not the target")
 def pick_targets(logp, targ): return logp.max(dim=1).values
 
 @wrong("the signs are turned")
-def pick_targets(logp, targ): return -logp[range(len(logp)), targ]
+def pick_targets(logp, targ): return torch.where(targ < 0, 0, -logp[range(len(targ)), targ])
 
 # weighted_nll
 
@@ -110,59 +126,70 @@ def weighted_nll(logp, targ, weight): return (logp[range(len(targ)), targ]*weigh
 # cross_entropy_grad
 
 @right
-def cross_entropy_grad(x, targ): return (x.softmax(1) - torch.nn.functional.one_hot(targ, x.shape[1]))/len(x)
+def cross_entropy_grad(x, q): return (x.softmax(1)*q.sum(1)[:, None] - q)/len(x)
 
 @right
-def cross_entropy_grad(x, targ):
+def cross_entropy_grad(x, q):
     rows = []
-    for row, t in zip(x, targ):
+    for row, wanted in zip(x, q):
         p = (row - row.logsumexp(0)).exp()
-        p[t] = p[t] - 1
-        rows.append(p)
+        rows.append(sum(w*(p - torch.eye(len(p), dtype=p.dtype)[j]) for j, w in enumerate(wanted))) # one class after another
     return torch.stack(rows)/len(rows)
 
+@wrong("the rows of q are taken to sum to 1")
+def cross_entropy_grad(x, q): return (x.softmax(1) - q)/x.shape[0]
+
 @wrong("it is not divided by the number of items")
-def cross_entropy_grad(x, targ): return x.softmax(1) - torch.eye(x.shape[1], dtype=x.dtype)[targ]
+def cross_entropy_grad(x, q): return torch.einsum("nc,nk->nc", x.softmax(1), q) - q
+
+@wrong("it is divided by the sum of q")
+def cross_entropy_grad(x, q):
+    g = x.softmax(1)*q.sum(1, keepdim=True) - q
+    return g/q.sum()
 
 @wrong("the sign is turned")
-def cross_entropy_grad(x, targ): return (torch.eye(x.shape[1], dtype=x.dtype)[targ] - x.softmax(-1))/len(x)
+def cross_entropy_grad(x, q): return (q - q.sum(1)[:, None]*x.softmax(-1)).div(len(x))
 
-@wrong("the target is left out")
-def cross_entropy_grad(x, targ): return x.log_softmax(1).exp()/x.shape[0]
+@wrong("what is wanted is left out")
+def cross_entropy_grad(x, q): return x.log_softmax(1).exp()*q.sum(1)[:, None]/x.shape[0]
 
 @wrong("the softmax goes down the columns")
-def cross_entropy_grad(x, targ): return (x.softmax(0) - torch.eye(x.shape[1], dtype=x.dtype)[targ])/len(x)
+def cross_entropy_grad(x, q): return (x.softmax(0)*q.sum(1)[:, None] - q)/len(x)
 
 @wrong("the exponentials overflow")
-def cross_entropy_grad(x, targ):
+def cross_entropy_grad(x, q):
     g = torch.exp(x)
-    g = g/g.sum(1)[:, None]
-    g[range(len(x)), targ] -= 1
+    g = g/g.sum(1)[:, None]*q.sum(1)[:, None] - q
     return g/len(x)
 
+@wrong("one maximum is taken out of all rows")
+def cross_entropy_grad(x, q):
+    e = torch.exp(x - torch.amax(x))
+    p = e/e.sum(1)[:, None]
+    return (p*q.sum(1)[:, None] - q)/len(x)
+
 @wrong("it is divided by the number of elements")
-def cross_entropy_grad(x, targ):
-    g = x.softmax(1)
-    g[range(len(x)), targ] -= 1
-    return g/(x.shape[0]*x.shape[1])
+def cross_entropy_grad(x, q): return (x.softmax(1)*q.sum(1)[:, None] - q).div(x.shape[0]*x.shape[1])
 
 @wrong("it changes its argument")
-def cross_entropy_grad(x, targ):
+def cross_entropy_grad(x, q):
     x -= x.max(1, keepdim=True).values
     x.exp_()
     x /= x.sum(1, keepdim=True)
-    x[range(len(x)), targ] -= 1
-    return x/len(x)
+    return (x*q.sum(1, keepdim=True) - q)/len(x)
 
 # binary_loss
 
 @right
-def binary_loss(x, t): return ((1 - t)*x + torch.stack([torch.zeros_like(x), -x]).logsumexp(0)).mean()
+def binary_loss(x, t): return ((1 - t)*x + torch.logaddexp(torch.zeros_like(x), -x)).mean()
 
 @right
 def binary_loss(x, t):
-    two = torch.stack([torch.zeros_like(x), x], 1).log_softmax(1)
-    return -(torch.stack([1 - t, t], 1)*two).sum(1).mean()
+    wrong_way = torch.where(x < 0, x.exp().log1p() - x, (-x).exp().log1p())
+    return (x - t*x + wrong_way).sum()/len(x)
+
+@wrong("1 + y is rounded")
+def binary_loss(x, t): return ((1 - t)*x + torch.stack([torch.zeros_like(x), -x]).logsumexp(0)).mean()
 
 @wrong("it goes through the sigmoid, and rounds")
 def binary_loss(x, t):
