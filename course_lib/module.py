@@ -454,7 +454,7 @@ def to(self: Module, *args, **kwargs) -> Module:
     """Move everything to a device, and floating-point numbers to a dtype; returns itself.
 
     Both are given in any order, by name, or by a tensor. `TypeError` for whole numbers."""
-    device, dtype, non_blocking, form = torch._C._nn._parse_to(*args, **kwargs) # as Tensor.to does
+    device, dtype, non_blocking, form = torch._C._nn._parse_to(*args, **kwargs) # as Tensor.to
     if dtype is not None and not (dtype.is_floating_point or dtype.is_complex):
         raise TypeError(f"Module.to takes floating-point or complex types only, got {dtype}")
     def move(t: Tensor) -> Tensor: # of the shape of t
@@ -509,13 +509,14 @@ def _mine(self: Module) -> dict[str, Tensor]:
 @patch
 def _save_to_state_dict(self: Module, destination: dict, prefix: str, keep_vars: bool) -> None:
     "Put into `destination` what belongs to this module alone."
-    for name, t in self._mine().items(): destination[prefix + name] = t if keep_vars else t.detach()
+    for name, t in self._mine().items():
+        destination[prefix + name] = t if keep_vars else t.detach()
 
 @patch
 def state_dict(self: Module, *, destination: dict | None = None, prefix: str = "",
                keep_vars: bool = False) -> dict[str, Tensor]:
-    """Parameters and persistent buffers by name, sharing memory with the module; with `keep_vars`, the
-    parameters themselves."""
+    """Parameters and persistent buffers by name, sharing memory with the module; with `keep_vars`,
+    the parameters themselves."""
     if destination is None:
         destination = OrderedDict()
         destination._metadata = OrderedDict()
@@ -529,20 +530,22 @@ def state_dict(self: Module, *, destination: dict | None = None, prefix: str = "
 
 # %% ../nbs/06_module.ipynb #c1d4df55
 @patch
-def _load_from_state_dict(self: Module, state_dict, prefix, local_metadata, strict, missing_keys,
-                          unexpected_keys, error_msgs):
-    "Load what belongs to this module alone; what does not fit goes on the last three, which are lists."
+def _load_from_state_dict(self: Module, state_dict, prefix, local_metadata, strict,
+                          missing_keys, unexpected_keys, error_msgs):
+    "Load what belongs to this module alone; what does not fit goes on the last three, the lists."
     mine = self._mine()
     for name, t in mine.items():
-        new = state_dict.get(key := prefix + name, self)
-        if new is self: missing_keys.append(key)
+        key = prefix + name
+        new = state_dict.get(key)
+        if key not in state_dict: missing_keys.append(key)
         elif not isinstance(new, Tensor):
             error_msgs.append(f'expected a tensor for "{key}", received {_name(new)}.')
         elif new.shape != t.shape:
-            error_msgs.append(f"size mismatch for {key}: copying a param with shape {new.shape} from "
-                              f"checkpoint, the shape in current model is {t.shape}.")
+            error_msgs.append(f"size mismatch for {key}: copying a param with shape {new.shape} "
+                              f"from checkpoint, the shape in current model is {t.shape}.")
         elif local_metadata.get("assign_to_params_buffers"):
-            setattr(self, name, Parameter(new, t.requires_grad) if isinstance(t, nn.Parameter) else new)
+            if isinstance(t, nn.Parameter): new = Parameter(new, t.requires_grad)
+            setattr(self, name, new)
         else:
             with torch.no_grad(): t.copy_(new)
     for key in state_dict:
@@ -564,10 +567,11 @@ class _Keys(NamedTuple):
 @patch
 def load_state_dict(self: Module, state_dict: Mapping[str, Tensor], strict: bool = True,
                     assign: bool = False) -> _Keys:
-    """Load tensors of the shapes in `state_dict()`, of a module of ours or PyTorch's; returns the names
-    that differ. With `assign` the tensors are kept, not copied.
+    """Load tensors of the shapes in `state_dict()`, of a module of ours or PyTorch's; returns the
+    names that differ. With `assign` the tensors are kept, not copied.
 
-    `RuntimeError` names all shapes that differ and, if `strict`, all names. `TypeError`: no mapping."""
+    `RuntimeError` names all shapes that differ and, if `strict`, all names. `TypeError`: no
+    mapping."""
     if not isinstance(state_dict, Mapping):
         raise TypeError(f"Expected state_dict to be dict-like, got {_name(state_dict)}.")
     keys, errors, about = _Keys([], []), [], getattr(state_dict, "_metadata", {})
@@ -578,9 +582,11 @@ def load_state_dict(self: Module, state_dict: Mapping[str, Tensor], strict: bool
             load(child, {k: t for k, t in state.items() if k.startswith(path)}, path)
     load(self, dict(state_dict), "")
     for i, what in ((1, "Unexpected"), (0, "Missing")):
-        if strict and keys[i]: errors.insert(0, f"{what} key(s) in state_dict: " + _quoted(keys[i]))
+        if strict and keys[i]:
+            errors.insert(0, f"{what} key(s) in state_dict: " + _quoted(keys[i]))
     if errors:
-        raise RuntimeError("\n\t".join([f"Error(s) in loading state_dict for {_name(self)}:", *errors]))
+        errors.insert(0, f"Error(s) in loading state_dict for {_name(self)}:")
+        raise RuntimeError("\n\t".join(errors))
     return keys
 
 # %% ../nbs/06_module.ipynb #2bf4bc98
@@ -606,7 +612,7 @@ Module.__repr__, Module.__dir__ = _repr, _dir
 
 # %% ../nbs/06_module.ipynb #58cdd808
 class _Numbered(Module):
-    "What `Sequential` and `ModuleList` share: children with numbers as names, reached as in a list."
+    "What `Sequential` and `ModuleList` share: numbered children, reached as in a list."
     def _key(self, i: int) -> str: # the name of child i
         if not -len(self) <= i.__index__() < len(self):
             raise IndexError(f"index {i} is out of range for {len(self)} modules")
@@ -627,7 +633,8 @@ class _Numbered(Module):
 
     def __len__(self) -> int: return len(self._modules)
     def __iter__(self) -> Iterator[Module]: return iter(self._modules.values())
-    def __add__(self, other: Iterable[Module]): return self._part([]).extend(self).extend(other)
+    def __add__(self, other: Iterable[Module]):
+        return self._part([]).extend(self).extend(other)
     def __iadd__(self, other: Iterable[Module]): return self.extend(other)
 
 # %% ../nbs/06_module.ipynb #c18d78dc
@@ -646,7 +653,8 @@ def extend(self: _Numbered, modules: Iterable[Module]) -> Module:
 @patch
 def insert(self: _Numbered, index: int, module: Module) -> Module:
     "Put a module before the one at `index`; returns itself. `IndexError` beyond the end."
-    if not isinstance(module, _MODULES): raise TypeError(f"{_name(module)} is not a Module subclass")
+    if not isinstance(module, _MODULES):
+        raise TypeError(f"{_name(module)} is not a Module subclass")
     if not -len(self) <= index <= len(self): raise IndexError(f"Index out of range: {index}")
     modules = list(self)
     self._set_all([*modules[:index], module, *modules[index:]])
@@ -663,10 +671,11 @@ def pop(self: _Numbered, key: int | slice) -> Module:
 class Sequential(_Numbered):
     """Modules called one after another, as
     [`torch.nn.Sequential`](https://docs.pytorch.org/docs/stable/generated/torch.nn.Sequential.html)."""
-    def __init__(self, *args: Module | OrderedDict): # modules, or one OrderedDict that gives them names
+    def __init__(self, *args: Module | OrderedDict): # modules, or one OrderedDict of names to modules
         super().__init__()
         named = len(args) == 1 and isinstance(args[0], OrderedDict)
-        for name, m in args[0].items() if named else enumerate(args): self.add_module(str(name), m)
+        for name, m in args[0].items() if named else enumerate(args):
+            self.add_module(str(name), m)
 
     def _part(self, named: list): return self.__class__(OrderedDict(named))
 
