@@ -23,7 +23,8 @@ def _floats(input: Tensor) -> Tensor:
 def _top(x: Tensor, dim: int | tuple[int, ...]) -> Tensor:
     "The largest of `x` along `dim`, which stays as an axis of size 1; 0 where there is nothing."
     x = x.detach()
-    return x.amax(dim, keepdim=True) if x.numel() else x.sum(dim, keepdim=True) # amax refuses an axis of 0
+    if not x.numel(): return x.sum(dim, keepdim=True) # amax refuses an axis of 0
+    return x.amax(dim, keepdim=True)
 
 def _axis(name: str, input: Tensor, dim: int | None, stacklevel: int) -> int:
     "`dim`, or where it is not given the axis that PyTorch chooses, with a warning."
@@ -268,7 +269,7 @@ def binary_cross_entropy_with_logits(
     x, t = _floats(input), _floats(target)
     _check_equal(input, target)
     yes = _Softplus.apply(-x) # the loss of a target 1
-    if pos_weight is not None: yes = yes*(1 + (pos_weight - 1)*t) # 1 where t is 0
+    if pos_weight is not None: yes = yes*(1 + (pos_weight - 1)*t) # 1 for t = 0, pos_weight for 1
     loss = (1 - t)*x + yes
     return _reduce(loss if weight is None else loss*weight, reduction, input.dtype)
 
