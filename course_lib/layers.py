@@ -211,7 +211,7 @@ def _windows(
         raise ValueError(f"a window of {tuple(ks)} with dilation {dilation} does not fit into {room}, "
                          "padding included: use a smaller kernel_size or more padding")
     steps = [o*by for by in (stride, dilation) for o, by in zip(x.stride()[2:], by)]
-    return x.as_strided((*x.shape[:2], *size, *ks), (*x.stride()[:2], *steps), x.storage_offset())
+    return x.as_strided((*x.shape[:2], *size, *ks), (*x.stride()[:2], *steps))
 
 # %% ../nbs/07_layers.ipynb #43ef3a10
 def _pair(o: int | tuple[int, int], name: str, least: int = 1) -> tuple[int, int]:

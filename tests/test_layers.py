@@ -164,13 +164,50 @@ def test_autocast():
     assert torch.allclose(outs[0][0], outs[1][0], atol=0.1)
     for a, b in zip(outs[0][1], outs[1][1]): assert a.dtype == b.dtype and torch.allclose(a, b, atol=0.1*max(1, b.abs().max().item()))
 
-def test_compiles():
-    x = torch.randn(3, 1, 8, 8)
-    for m in list(net(layers).eval().children())[:3]:
-        got, want = torch.compile(m.forward, backend="eager")(x), m(x)
-        close(got, want)
-        for p in m.parameters(): close(*[torch.autograd.grad(o.sin().sum(), p, retain_graph=True)[0] for o in (got, want)])
-        x = want.detach()
+@pytest.mark.parametrize("backend", ["eager", "aot_eager"]) # they trace as all do, and need no compiler
+def test_compiles_as_one_graph(backend):
+    x, results = torch.randn(3, 1, 8, 8), []
+    torch._dynamo.reset()
+    for compiled in (False, True):
+        m, inp, found = net(layers), x.clone().requires_grad_(), []
+        f = torch.compile(m, backend=backend, fullgraph=True) if compiled else m
+        with warnings.catch_warnings(action="error", category=UserWarning):
+            for mode in (True, True, False):
+                m.train(mode)
+                torch.manual_seed(0)
+                out = f(inp)
+                found += [out, *torch.autograd.grad(out.sin().sum(), [inp, *m.parameters()])]
+        results.append(found + list(m.state_dict().values()))
+    for a, b in zip(*results, strict=True): close(a, b)
+
+def test_windows_of_a_view():
+    "Whose numbers do not begin where the memory does."
+    x = torch.randn(3, 2, 7, 6, dtype=torch.float64, requires_grad=True)
+    w = torch.randn(4, 2, 3, 2, dtype=torch.float64)
+    found = []
+    for conv, pool in [(layers.conv2d, layers.MaxPool2d(2)), (layers.conv2d_unfold, layers.MaxPool2d(2)), (nn.functional.conv2d, nn.MaxPool2d(2))]:
+        part = x[1:, :, 1:].mT
+        outs = conv(part, w), pool(part)
+        found.append([*outs, *torch.autograd.grad(sum(o.sin().sum() for o in outs), x)])
+    for ours in found[:2]:
+        for a, b in zip(ours, found[2], strict=True): close(a, b)
+
+def test_layer_norm_of_any_layout():
+    cases = [(5, torch.randn(5, 4).t()), ((3, 5), torch.randn(5, 3, 2).permute(2, 1, 0)), (5, torch.randn(1, 5).expand(4, 5)), (5, torch.randn(5)), ((2, 3), torch.randn(2, 3)),
+             (5, torch.randn(0, 5)), ((3, 5), torch.randn(2, 0, 3, 5)), (0, torch.randn(3, 0)), (64, torch.randn(8, 64) + 10)]
+    for shape, x in cases:
+        for kw in ({}, dict(bias=False), dict(elementwise_affine=False)):
+            found = []
+            for m in pair("LayerNorm", shape, **kw):
+                inp = x.detach().clone(memory_format=torch.preserve_format).requires_grad_()
+                out = m(inp)
+                found.append([out, *torch.autograd.grad(out.sum(), [inp, *m.parameters()], retain_graph=True), *torch.autograd.grad(out.sin().sum(), [inp, *m.parameters()])])
+            assert found[0][0].stride() == found[1][0].stride()
+            for a, b in zip(*found, strict=True): assert a.shape == b.shape and torch.allclose(a, b, atol=1e-4)
+    for dtype in (torch.bfloat16, torch.float16): # of the input; the weights have 32 bits
+        x, (ours, theirs) = torch.randn(4, 5).to(dtype), pair("LayerNorm", 5)
+        assert (a := ours(x)).dtype == dtype
+        if dtype is torch.bfloat16: assert torch.allclose(a.float(), theirs(x).float(), atol=0.02)
 
 def test_second_derivatives():
     def double(*shape): return torch.randn(shape, dtype=torch.float64, requires_grad=True)
