@@ -18,8 +18,8 @@ class Parameter(Tensor):
     """A leaf tensor of any shape that modules count among their own, as
     [`torch.nn.Parameter`](https://docs.pytorch.org/docs/stable/generated/torch.nn.parameter.Parameter.html).
 
-    It shares the storage of `data`. `RuntimeError` for whole numbers that are to be learned: they
-    have no gradient."""
+    It shares the storage of `data`. `RuntimeError` for whole numbers that are to be learned:
+    they have no gradient."""
     _is_param = True # by this mark `isinstance(p, torch.nn.Parameter)` is true
     __torch_function__ = torch._C._disabled_torch_function_impl # results are plain tensors
 
@@ -41,7 +41,7 @@ class Parameter(Tensor):
         return f"Parameter containing:\n{self.detach().requires_grad_(self.requires_grad)!r}"
 
 # %% ../nbs/06_module.ipynb #fc6f1269
-_HELD = "_parameters", "_buffers", "_modules" # what is registered is in one of these, only there
+_HELD = "_parameters", "_buffers", "_modules" # what is registered is in one of these only
 _HOOKS = "_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks"
 
 def _name(x: object) -> str: return x.__class__.__name__
@@ -75,32 +75,34 @@ def _check_name(self: Module, kind: str, name: str) -> None:
     if "." in name: raise KeyError(f'{kind} name can\'t contain ".", got: {name}')
     if name == "": raise KeyError(f'{kind} name can\'t be empty string ""')
     if hasattr(self, name) and name not in self.__dict__[f"_{kind}s"]:
-        raise KeyError(f"attribute '{name}' already exists: choose another name for the {kind}")
+        raise KeyError(f"attribute '{name}' already exists: choose another name for the "
+                       f"{kind}")
 
 # %% ../nbs/06_module.ipynb #c0437384
 @patch
 def register_parameter(self: Module, name: str, param: Parameter | None) -> None:
     """What `self.name = param` does, for a leaf of any shape. `None` says that there is none.
 
-    `KeyError`: the name is taken, empty or has a dot. `TypeError`: not a parameter. `ValueError`: not a
-    leaf. `AttributeError`: `super().__init__()` has not been called."""
+    `KeyError`: the name is taken, empty or has a dot. `TypeError`: not a parameter. `ValueError`:
+    not a leaf. `AttributeError`: `super().__init__()` has not been called."""
     self._check_name("parameter", name)
     if param is not None and not isinstance(param, nn.Parameter): # PyTorch's is one, and ours
-        raise TypeError(f"cannot assign '{_name(param)}' object to parameter '{name}': expected None "
-                        "or a Parameter, as in Parameter(t)")
+        raise TypeError(f"cannot assign '{_name(param)}' object to parameter '{name}': "
+                        "expected None or a Parameter, as in Parameter(t)")
     if param is not None and param.grad_fn is not None:
-        raise ValueError(f"Cannot assign non-leaf Tensor to parameter '{name}': it was computed from "
-                         "others. Compute it in forward() from parameters that are leaves")
+        raise ValueError(f"Cannot assign non-leaf Tensor to parameter '{name}': it was computed "
+                         "from others. Compute it in forward() from parameters that are leaves")
     self._parameters[name] = param
 
 @patch
-def register_buffer(self: Module, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
-    """Keep a tensor of any shape that is not learned; in the state_dict if `persistent`. Errors as
-    `register_parameter`."""
+def register_buffer(self: Module, name: str, tensor: Tensor | None,
+                    persistent: bool = True) -> None:
+    """Keep a tensor of any shape that is not learned; in the state_dict if `persistent`. Errors
+    as `register_parameter`."""
     self._check_name("buffer", name)
     if tensor is not None and not isinstance(tensor, Tensor):
-        raise TypeError(f"cannot assign '{_name(tensor)}' object to buffer '{name}': expected None "
-                        "or a Tensor")
+        raise TypeError(f"cannot assign '{_name(tensor)}' object to buffer '{name}': "
+                        "expected None or a Tensor")
     self._buffers[name] = tensor
     (set.discard if persistent else set.add)(self._non_persistent_buffers_set, name)
 
@@ -109,7 +111,7 @@ _MODULES = Module, nn.Module # PyTorch's may stand among ours
 
 @patch
 def add_module(self: Module, name: str, module: Module | None) -> None:
-    "What `self.name = module` does; for names that a program makes. Errors as `register_parameter`."
+    "What `self.name = module` does, for names that a program makes; fails as `register_parameter`."
     if module is not None and not isinstance(module, _MODULES):
         raise TypeError(f"{_name(module)} is not a Module subclass")
     self._check_name("module", name)
@@ -155,7 +157,8 @@ def named_modules(self: Module, memo: set | None = None, prefix: str = "",
     yield prefix, self
     for name, m in self._modules.items():
         if m is None: continue
-        yield from m.named_modules(memo, f"{prefix}.{name}" if prefix else name, remove_duplicate)
+        path = f"{prefix}.{name}" if prefix else name
+        yield from m.named_modules(memo, path, remove_duplicate)
 
 @patch
 def named_children(self: Module) -> Iterator[tuple[str, Module]]:
@@ -230,8 +233,8 @@ def get_parameter(self: Module, target: str) -> Parameter:
 
 # %% ../nbs/06_module.ipynb #bde8a0c3
 class RemovableHandle:
-    """What registering a hook returns: `remove()` takes the hook away again, and so does the end of
-    a `with` block."""
+    """What registering a hook returns: `remove()` takes the hook away again, and so does the end
+    of a `with` block."""
     _ids = itertools.count()
 
     def __init__(self, hooks: dict): # where the hook is kept, under `id`
@@ -247,7 +250,8 @@ class RemovableHandle:
 
 # %% ../nbs/06_module.ipynb #1acf9920
 @patch
-def _keep_hook(self: Module, kind: str, hook: Callable, prepend: bool, with_kwargs: bool = False):
+def _keep_hook(self: Module, kind: str, hook: Callable, prepend: bool,
+               with_kwargs: bool = False):
     "Keep `hook` as the last of its kind, or as the first; returns a handle."
     hooks = self.__dict__[kind]
     handle = RemovableHandle(hooks)
@@ -265,10 +269,11 @@ def register_forward_pre_hook(self: Module, hook: Callable, *, prepend: bool = F
 
 @patch
 def register_forward_hook(self: Module, hook: Callable, *, prepend: bool = False,
-                          with_kwargs: bool = False, always_call: bool = False) -> RemovableHandle:
+                          with_kwargs: bool = False,
+                          always_call: bool = False) -> RemovableHandle:
     """Have `hook(module, args, out)` called after `forward`; it returns None, or another out.
 
-    `with_kwargs`: `hook(module, args, kwargs, out)`. `NotImplementedError` for `always_call`."""
+    `with_kwargs`: `hook(module, args, kwargs, out)`. `always_call`: `NotImplementedError`."""
     if always_call:
         raise NotImplementedError("always_call=True: use try and finally in forward")
     return self._keep_hook("_forward_hooks", hook, prepend, with_kwargs)
@@ -276,12 +281,13 @@ def register_forward_hook(self: Module, hook: Callable, *, prepend: bool = False
 @patch
 def register_full_backward_pre_hook(self: Module, hook: Callable,
                                     prepend: bool = False) -> RemovableHandle:
-    "Have `hook(module, grad_out)` called when these gradients are known; it returns None, or others."
+    "Have `hook(module, grad_out)` called when these are known; it may return other grad_out."
     return self._keep_hook("_backward_pre_hooks", hook, prepend)
 
 @patch
-def register_full_backward_hook(self: Module, hook: Callable, prepend: bool = False) -> RemovableHandle:
-    "Have `hook(module, grad_inp, grad_out)` called when both are known; it may return a grad_inp."
+def register_full_backward_hook(self: Module, hook: Callable,
+                                prepend: bool = False) -> RemovableHandle:
+    "Have `hook(module, grad_inp, grad_out)` called when both are known; may return other grad_inp."
     return self._keep_hook("_backward_hooks", hook, prepend)
 
 # %% ../nbs/06_module.ipynb #331b0b86
@@ -314,7 +320,8 @@ def _call_with_hooks(self: Module, args: tuple, kwargs: dict):
 @patch
 def forward(self: Module, *inp):
     "What the module computes: a subclass defines it. `NotImplementedError` where it does not."
-    raise NotImplementedError(f'Module [{_name(self)}] is missing the required "forward" function')
+    raise NotImplementedError(f'Module [{_name(self)}] is missing the required "forward" '
+                              "function")
 
 Module.__call__ = _call
 
@@ -382,13 +389,13 @@ def see_out(self: _Backward, grads: tuple) -> tuple:
     if not self.gate_in_front:
         got = self.see_inp((None,)*self.n_args)
         if any(o is not None for o in got):
-            raise RuntimeError("a backward hook returned a gradient, but no input of the module "
-                               "has one: return None")
+            raise RuntimeError("a backward hook returned a gradient, but no input of the "
+                               "module has one: return None")
     return grads
 
 @patch
 def see_inp(self: _Backward, grads: tuple) -> tuple:
-    "The gradients of the inputs, each of its input's shape, have come: run the backward hooks."
+    "The gradients of the inputs, each of its input's shape, have come: run the hooks."
     if self.grad_out is None: return grads # they have not come by way of the results
     grad_out, self.grad_out = self.grad_out, None
     return self.run(self.hooks, grads, grad_out)
@@ -441,7 +448,7 @@ def _apply(self: Module, fn: Callable, recurse: bool = True) -> Module:
         with torch.no_grad():
             new = fn(p.data)
             grad = None if p.grad is None else fn(p.grad)
-        if torch._has_compatible_shallow_copy_type(p, new): p.data = new # it may stay the same object
+        if torch._has_compatible_shallow_copy_type(p, new): p.data = new # the same object stays
         else: p = self._parameters[name] = Parameter(new, p.requires_grad)
         p.grad = grad
     for name, b in self._buffers.items():
@@ -515,8 +522,8 @@ def _save_to_state_dict(self: Module, destination: dict, prefix: str, keep_vars:
 @patch
 def state_dict(self: Module, *, destination: dict | None = None, prefix: str = "",
                keep_vars: bool = False) -> dict[str, Tensor]:
-    """Parameters and persistent buffers by name, sharing memory with the module; with `keep_vars`,
-    the parameters themselves."""
+    """Parameters and persistent buffers by name, sharing memory with the module; with
+    `keep_vars`, the parameters themselves."""
     if destination is None:
         destination = OrderedDict()
         destination._metadata = OrderedDict()
@@ -532,7 +539,7 @@ def state_dict(self: Module, *, destination: dict | None = None, prefix: str = "
 @patch
 def _load_from_state_dict(self: Module, state_dict, prefix, local_metadata, strict,
                           missing_keys, unexpected_keys, error_msgs):
-    "Load what belongs to this module alone; what does not fit goes on the last three, the lists."
+    "Load what is this module's alone; what does not fit goes on the last three, which are lists."
     mine = self._mine()
     for name, t in mine.items():
         key = prefix + name
@@ -541,8 +548,9 @@ def _load_from_state_dict(self: Module, state_dict, prefix, local_metadata, stri
         elif not isinstance(new, Tensor):
             error_msgs.append(f'expected a tensor for "{key}", received {_name(new)}.')
         elif new.shape != t.shape:
-            error_msgs.append(f"size mismatch for {key}: copying a param with shape {new.shape} "
-                              f"from checkpoint, the shape in current model is {t.shape}.")
+            error_msgs.append(f"size mismatch for {key}: copying a param with shape "
+                              f"{new.shape} from checkpoint, the shape in current model is "
+                              f"{t.shape}.")
         elif local_metadata.get("assign_to_params_buffers"):
             if isinstance(t, nn.Parameter): new = Parameter(new, t.requires_grad)
             setattr(self, name, new)
@@ -567,8 +575,8 @@ class _Keys(NamedTuple):
 @patch
 def load_state_dict(self: Module, state_dict: Mapping[str, Tensor], strict: bool = True,
                     assign: bool = False) -> _Keys:
-    """Load tensors of the shapes in `state_dict()`, of a module of ours or PyTorch's; returns the
-    names that differ. With `assign` the tensors are kept, not copied.
+    """Load tensors of the shapes in `state_dict()`, of a module of ours or PyTorch's; returns
+    the names that differ. With `assign` the tensors are kept, not copied.
 
     `RuntimeError` names all shapes that differ and, if `strict`, all names. `TypeError`: no
     mapping."""
@@ -578,7 +586,9 @@ def load_state_dict(self: Module, state_dict: Mapping[str, Tensor], strict: bool
     def load(m: Module, state: dict, prefix: str) -> None:
         said = {**about.get(prefix[:-1], {}), "assign_to_params_buffers": assign}
         m._load_from_state_dict(state, prefix, said, True, *keys, errors)
-        for path, child in ((f"{prefix}{k}.", o) for k, o in m._modules.items() if o is not None):
+        for name, child in m._modules.items():
+            if child is None: continue
+            path = f"{prefix}{name}."
             load(child, {k: t for k, t in state.items() if k.startswith(path)}, path)
     load(self, dict(state_dict), "")
     for i, what in ((1, "Unexpected"), (0, "Missing")):
@@ -671,7 +681,7 @@ def pop(self: _Numbered, key: int | slice) -> Module:
 class Sequential(_Numbered):
     """Modules called one after another, as
     [`torch.nn.Sequential`](https://docs.pytorch.org/docs/stable/generated/torch.nn.Sequential.html)."""
-    def __init__(self, *args: Module | OrderedDict): # modules, or one OrderedDict of names to modules
+    def __init__(self, *args: Module | OrderedDict): # modules, or one OrderedDict of named ones
         super().__init__()
         named = len(args) == 1 and isinstance(args[0], OrderedDict)
         for name, m in args[0].items() if named else enumerate(args):

@@ -123,7 +123,7 @@ def _count(m, seen): # goes its own way through the tree
     hints=["`parameters()` gives each parameter once. Are all of them learned?", "`p.requires_grad` says whether, and `p.numel()` how many numbers it has."],
 )
 def count_learned(
-    module, # of ours or of PyTorch's
+    module, # any module, and all below it
 ) -> int:   # numbers, not tensors
     "How many numbers of `module` are learned: those that ask for a gradient, each once."
     return sum(p.numel() for p in module.parameters() if p.requires_grad)
@@ -180,8 +180,8 @@ def _by_loading(have, want): # PyTorch's own words
 def key_report(
     have: list, # pairs of name and shape: what a file holds
     want: list, # pairs of name and shape: what a module has
-) -> tuple:     # names missing, names not expected, and (name, shape had, shape wanted) where they differ
-    "What `load_state_dict` complains of: the unexpected in the order of `have`, the others in that of `want`."
+) -> tuple:     # names missing, names not expected, (name, shape had, shape wanted)
+    "What `load_state_dict` complains of: missing names, unexpected names, and shapes that differ."
     there, here = dict(have), dict(want)
     return ([k for k, _ in want if k not in there], [k for k, _ in have if k not in here],
             [(k, there[k], shape) for k, shape in want if k in there and there[k] != shape])
@@ -338,6 +338,9 @@ def _in_a_module_list(): return _holding([], layers=nn.ModuleList([nn.Linear(2, 
 def _two_of_three(): return _holding([("old", 1), ("more", 1)], old=[nn.ReLU()], sizes=(1, 2), more={"x": nn.Linear(1, 1)}, last=nn.Linear(1, 1))
 
 @cache
+def _with_an_underscore(): return _holding([("_blocks", 1)], _blocks=[nn.Linear(1, 1)], last=nn.Linear(1, 1))
+
+@cache
 def _second_in_its_list(): return _holding([("mixed", 1)], mixed=["relu", nn.ReLU()])
 
 @Exercise(
@@ -352,30 +355,40 @@ def _second_in_its_list(): return _holding([("mixed", 1)], mixed=["relu", nn.ReL
         "a ModuleList, and a list of tensors": lambda: (_in_a_module_list(),),
         "two of several": lambda: (_two_of_three(),),
         "behind something else in its list": lambda: (_second_in_its_list(),),
+        "a name with an underscore": lambda: (_with_an_underscore(),),
     },
-    hints=["`vars(module)` has every attribute that lies in the object itself. Which of them belong to `Module`, and begin with an underscore?",
+    hints=["`vars(module)` has every attribute that lies in the object itself. `vars(torch.nn.Module())` has those that every module has.",
            "Take the values of a dictionary, the elements of a list or tuple, and ask of each whether it is a `torch.nn.Module` or a `torch.nn.Parameter`. (For modules of ours, ask for `Module` as well.)"],
 )
 def hidden(
     module,  # one module; its children are not looked into
 ) -> list:   # pairs of a name and how many it hides, in the order of assignment
-    "The attributes of `module` whose lists, tuples or dictionaries hide modules or parameters from it."
-    found = []
+    "The attributes whose lists, tuples or dictionaries hide modules or parameters from `module`."
+    found, of_every_module = [], vars(torch.nn.Module())
     for k, o in vars(module).items():
-        if k.startswith("_") or not isinstance(o, (list, tuple, dict)): continue
+        if k in of_every_module or not isinstance(o, (list, tuple, dict)): continue
         elements = o.values() if isinstance(o, dict) else o
         n = sum(isinstance(e, (torch.nn.Module, torch.nn.Parameter)) for e in elements)
         if n: found.append((k, n))
     return found
 
 # %% ../../nbs/checks/06_module.ipynb #65a9e95b
-def _search(module, kinds=(list, tuple, dict), what=(nn.Module, nn.Parameter), own=False, most=9):
-    found = [(k, [*o.values()] if isinstance(o, dict) else o) for k, o in vars(module).items() if (own or k[0] != "_") and isinstance(o, kinds)]
+_KINDS, _WHAT = (list, tuple, dict), (nn.Module, nn.Parameter)
+
+def _search(module, kinds=_KINDS, what=_WHAT, skip=tuple(vars(nn.Module())), most=9):
+    found = [(k, o) for k, o in vars(module).items() if k not in skip and isinstance(o, kinds)]
+    found = [(k, [*o.values()] if isinstance(o, dict) else o) for k, o in found]
     counts = [(k, sum(isinstance(e, what) for e in o[:most])) for k, o in found]
     return [(k, n) for k, n in counts if n]
 
 @hidden.mistake("what is registered is reported too", "Which attributes of every module are dictionaries of modules and of parameters?")
-def _(module): return _search(module, own=True)
+def _(module): return _search(module, skip=())
+
+@hidden.mistake("a name that begins with an underscore is left out", "Is a layer in a list called `_blocks` found by `parameters()`?")
+def _(module): return [(k, n) for k, n in _search(module) if k[0] != "_"]
+
+@hidden.mistake("the whole list is counted", "Of a name and a layer in one list, how many are hidden?")
+def _(module): return [(k, len(vars(module)[k])) for k, _ in _search(module)]
 
 @hidden.mistake("only lists are searched", "What else can hold several things?")
 def _(module): return _search(module, kinds=list)

@@ -175,6 +175,7 @@ def call_with_hooks(forward, pre_hooks, hooks, x):
 # hidden
 
 KEPT = nn.Module, nn.Parameter
+OWN = set(nn.Module().__dict__)
 
 def things(o): return list(o.values()) if isinstance(o, dict) else list(o) if isinstance(o, (list, tuple)) else []
 
@@ -182,7 +183,7 @@ def things(o): return list(o.values()) if isinstance(o, dict) else list(o) if is
 def hidden(module):
     out = {}
     for k, o in module.__dict__.items():
-        if k[0] == "_" or isinstance(o, str): continue
+        if k in OWN: continue
         for e in things(o):
             if isinstance(e, nn.Module) or isinstance(e, nn.Parameter): out[k] = out.get(k, 0) + 1
     return list(out.items())
@@ -204,11 +205,23 @@ def hidden(module):
 
 @wrong("parameters are left out")
 def hidden(module):
-    counts = {k: len([e for e in things(o) if isinstance(e, nn.Module)]) for k, o in vars(module).items() if not k.startswith("_")}
+    counts = {k: len([e for e in things(o) if isinstance(e, nn.Module)]) for k, o in vars(module).items() if k not in OWN}
     return [o for o in counts.items() if o[1]]
 
 @wrong("the attributes are counted, not what they hide")
-def hidden(module): return [(k, 1) for k, o in vars(module).items() if k[0] != "_" and any(isinstance(e, KEPT) for e in things(o))]
+def hidden(module): return [(k, 1) for k, o in vars(module).items() if k not in OWN and any(isinstance(e, KEPT) for e in things(o))]
 
 @wrong("every list is reported")
-def hidden(module): return [(k, len(o)) for k, o in vars(module).items() if k[0] != "_" and isinstance(o, (list, tuple, dict)) and o]
+def hidden(module): return [(k, len(o)) for k, o in vars(module).items() if k not in OWN and isinstance(o, (list, tuple, dict)) and o]
+
+@wrong("a name that begins with an underscore is left out")
+def hidden(module):
+    counts = {k: sum(isinstance(e, KEPT) for e in things(o)) for k, o in vars(module).items() if not k.startswith("_")}
+    return [o for o in counts.items() if o[1]]
+
+@wrong("the whole list is counted")
+def hidden(module):
+    return [(k, len(o)) for k, o in vars(module).items() if k not in OWN and any(isinstance(e, KEPT) for e in things(o))]
+
+@wrong("only the first element counts")
+def hidden(module): return [(k, 1) for k, o in vars(module).items() if k not in OWN and isinstance(next(iter(things(o)), 0), KEPT)]
