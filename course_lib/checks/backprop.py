@@ -124,7 +124,7 @@ def mse_lin_backward(
     w: Tensor,    # weights (n_in, 1)
     b: Tensor,    # bias (1,)
     targ: Tensor, # targets (n,)
-) -> tuple[Tensor, Tensor, Tensor]: # the gradients of x, w and b, each of the shape of its own
+) -> tuple[Tensor, Tensor, Tensor]: # the gradients of x, w and b, in their shapes
     "The gradients of `mse(lin(x, w, b), targ)` with respect to x, w and b."
     out_g = 2*(x @ w + b - targ[:, None])/len(targ) # (n, 1)
     return out_g @ w.t(), x.t() @ out_g, out_g.sum(0)
@@ -143,6 +143,9 @@ def _(x, w, b, targ): return _back(x, w, b, 2*(targ[:, None] - x @ w - b)/len(ta
 
 @mse_lin_backward.mistake("every output meets every target", "Which shape do (n, 1) and (n,) give together?")
 def _(x, w, b, targ): return _back(x, w, b, 2*(x @ w + b - targ).mean(1, keepdim=True)/len(targ))
+
+@mse_lin_backward.mistake("the targets stay a row", "Which shape do outputs (n, 1) minus targets (n,) have?")
+def _(x, w, b, targ): return _back(x, w, b, 2*(x @ w + b - targ)/len(targ))
 
 @mse_lin_backward.mistake("the gradient of b is not summed", "Which shape does a gradient have? And to how many items is the bias added?")
 def _(x, w, b, targ):
@@ -241,7 +244,7 @@ def two_layer_backward(
     b1: Tensor,   # biases (nh,)
     w2: Tensor,   # weights (nh, 1)
     b2: Tensor,   # bias (1,)
-) -> tuple[Tensor, Tensor, Tensor, Tensor]: # the gradients of w1, b1, w2 and b2, in their shapes
+) -> tuple[Tensor, Tensor, Tensor, Tensor]: # the gradients of w1, b1, w2, b2
     "The gradients of the mean squared error of a two-layer network, without autograd."
     l1 = x @ w1 + b1                                         # (n, nh)
     a1 = l1.clamp_min(0)

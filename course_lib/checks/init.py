@@ -157,7 +157,7 @@ _z = lambda: _numbers(2000, seed=6)
     hints=["What of a function's outputs does the next layer feel: their mean, their std, or something made of both?", "Their second moment. The gain multiplies the std of the weights, so that it has to make up for the root of it."],
 )
 def gain_for(
-    out: Tensor, # what the function gave for inputs of mean 0 and second moment 1, any shape
+    out: Tensor, # what the function gave for inputs of mean 0 and std 1
 ) -> float:      # the gain
     "The factor for the weights of the next layer that makes up for an activation function."
     return out.square().mean().rsqrt().item()
@@ -202,7 +202,7 @@ def _half_width(shape, gain):
     hints=["How many products does one output add up? Not only the channels count.", "The std has to be gain/√fan_in, and a flat distribution between -b and b has a std of b/√3."],
 )
 def uniform_bound(
-    shape: tuple[int, ...], # of the weights, (n_out, n_in, ...), at least two sizes, none of them 0
+    shape: tuple[int, ...], # of the weights, (n_out, n_in, ...): two sizes or more, none 0
     gain: float,            # of the activation function before the layer
 ) -> float:                 # b: weights between -b and b have a std of gain/√fan_in
     "The bound of uniform weights that keep the forward pass alive."
@@ -255,7 +255,7 @@ def _unit_weights(x, w):
 def unit_weights(
     x: Tensor, # inputs (n, n_in)
     w: Tensor, # weights (n_out, n_in), of the same element type
-) -> Tensor:   # (n_out, n_in): w times one number, such that the outputs for x have a std of 1
+) -> Tensor:   # (n_out, n_in): w times a number; outputs for x then have std 1
     "Rescale the weights of one layer so that its outputs have a std of 1."
     return w/(x @ w.t()).std()
 
