@@ -83,22 +83,23 @@ def _check_name(self: Module, kind: str, name: str) -> None:
 def register_parameter(self: Module, name: str, param: Parameter | None) -> None:
     """What `self.name = param` does, for a leaf of any shape. `None` says that there is none.
 
-    `KeyError`: the name is taken, empty or has a dot. `TypeError`: not a parameter. `ValueError`:
-    not a leaf. `AttributeError`: `super().__init__()` has not been called."""
+    `KeyError`: the name is taken, empty or has a dot. `TypeError`: not a parameter.
+    `ValueError`: not a leaf. `AttributeError`: `super().__init__()` has not been called."""
     self._check_name("parameter", name)
     if param is not None and not isinstance(param, nn.Parameter): # PyTorch's is one, and ours
         raise TypeError(f"cannot assign '{_name(param)}' object to parameter '{name}': "
                         "expected None or a Parameter, as in Parameter(t)")
     if param is not None and param.grad_fn is not None:
-        raise ValueError(f"Cannot assign non-leaf Tensor to parameter '{name}': it was computed "
-                         "from others. Compute it in forward() from parameters that are leaves")
+        raise ValueError(f"Cannot assign non-leaf Tensor to parameter '{name}': it was "
+                         "computed from others. Compute it in forward() from parameters that "
+                         "are leaves")
     self._parameters[name] = param
 
 @patch
 def register_buffer(self: Module, name: str, tensor: Tensor | None,
                     persistent: bool = True) -> None:
-    """Keep a tensor of any shape that is not learned; in the state_dict if `persistent`. Errors
-    as `register_parameter`."""
+    """Keep a tensor of any shape that is not learned; in the state_dict if `persistent`.
+    Errors as `register_parameter`."""
     self._check_name("buffer", name)
     if tensor is not None and not isinstance(tensor, Tensor):
         raise TypeError(f"cannot assign '{_name(tensor)}' object to buffer '{name}': "
@@ -111,7 +112,7 @@ _MODULES = Module, nn.Module # PyTorch's may stand among ours
 
 @patch
 def add_module(self: Module, name: str, module: Module | None) -> None:
-    "What `self.name = module` does, for names that a program makes; fails as `register_parameter`."
+    "What `self.name = module` does, for names that a program makes. Errors as for parameters."
     if module is not None and not isinstance(module, _MODULES):
         raise TypeError(f"{_name(module)} is not a Module subclass")
     self._check_name("module", name)
@@ -233,8 +234,8 @@ def get_parameter(self: Module, target: str) -> Parameter:
 
 # %% ../nbs/06_module.ipynb #bde8a0c3
 class RemovableHandle:
-    """What registering a hook returns: `remove()` takes the hook away again, and so does the end
-    of a `with` block."""
+    """What registering a hook returns: `remove()` takes the hook away again, and so does the
+    end of a `with` block."""
     _ids = itertools.count()
 
     def __init__(self, hooks: dict): # where the hook is kept, under `id`
@@ -287,7 +288,8 @@ def register_full_backward_pre_hook(self: Module, hook: Callable,
 @patch
 def register_full_backward_hook(self: Module, hook: Callable,
                                 prepend: bool = False) -> RemovableHandle:
-    "Have `hook(module, grad_inp, grad_out)` called when both are known; may return other grad_inp."
+    """Have `hook(module, grad_inp, grad_out)` called when both are known; it may return other
+    grad_inp."""
     return self._keep_hook("_backward_hooks", hook, prepend)
 
 # %% ../nbs/06_module.ipynb #331b0b86
@@ -448,7 +450,7 @@ def _apply(self: Module, fn: Callable, recurse: bool = True) -> Module:
         with torch.no_grad():
             new = fn(p.data)
             grad = None if p.grad is None else fn(p.grad)
-        if torch._has_compatible_shallow_copy_type(p, new): p.data = new # the same object stays
+        if torch._has_compatible_shallow_copy_type(p, new): p.data = new # p stays
         else: p = self._parameters[name] = Parameter(new, p.requires_grad)
         p.grad = grad
     for name, b in self._buffers.items():
@@ -539,7 +541,7 @@ def state_dict(self: Module, *, destination: dict | None = None, prefix: str = "
 @patch
 def _load_from_state_dict(self: Module, state_dict, prefix, local_metadata, strict,
                           missing_keys, unexpected_keys, error_msgs):
-    "Load what is this module's alone; what does not fit goes on the last three, which are lists."
+    "Load what is this module's alone; what does not fit goes on the last three, all lists."
     mine = self._mine()
     for name, t in mine.items():
         key = prefix + name
@@ -681,7 +683,7 @@ def pop(self: _Numbered, key: int | slice) -> Module:
 class Sequential(_Numbered):
     """Modules called one after another, as
     [`torch.nn.Sequential`](https://docs.pytorch.org/docs/stable/generated/torch.nn.Sequential.html)."""
-    def __init__(self, *args: Module | OrderedDict): # modules, or one OrderedDict of named ones
+    def __init__(self, *args: Module | OrderedDict): # modules, or one OrderedDict
         super().__init__()
         named = len(args) == 1 and isinstance(args[0], OrderedDict)
         for name, m in args[0].items() if named else enumerate(args):
