@@ -6,8 +6,8 @@
 __all__ = ['Dataset', 'Rows', 'TensorDataset', 'SequentialSampler', 'RandomSampler', 'BatchSampler', 'CollateError',
            'default_collate', 'DataLoader', 'DataLoaders', 'evaluate', 'Epoch', 'fit']
 
-# %% ../nbs/10_training.ipynb #3ae7b567
-import copy, io, multiprocessing, os, pickle, random, signal, threading, time, traceback
+# %% ../nbs/10_training.ipynb #277d6bcf
+import copy, io, math, multiprocessing, os, pickle, random, signal, threading, time, traceback
 import numpy as np, torch
 from collections import deque
 from collections.abc import Mapping, MutableMapping, MutableSequence, Sequence
