@@ -374,7 +374,8 @@ class Conv2d(Module):
         self.kernel_size, self.stride = _pair(kernel_size, "kernel_size"), _pair(stride, "stride")
         self.dilation = _pair(dilation, "dilation")
         self.padding = padding if isinstance(padding, str) else _pair(padding, "padding", 0)
-        self.padding_mode, self.transposed, self.output_padding = padding_mode, False, (0, 0)
+        self.padding_mode = padding_mode
+        self.transposed, self.output_padding = False, (0, 0) # asked for by code that tells layers apart
         self._check_options()
         shape = (out_channels, in_channels//groups, *self.kernel_size)
         _parameter(self, "weight", shape, True, device=device, dtype=dtype)
@@ -697,7 +698,8 @@ class LayerNorm(Module):
                 f"elementwise_affine={self.elementwise_affine}, bias={self.bias is not None}")
 
 # %% ../nbs/07_layers.ipynb #edefb1fc
-class IndexRangeError(IndexError, ValueError): "An index for which there is no row."
+class IndexRangeError(IndexError, ValueError):
+    "An index for which there is no row: PyTorch's `IndexError`, and as a bad value a `ValueError`."
 
 class Embedding(Module):
     """A row of weights for each index, as
@@ -721,7 +723,7 @@ class Embedding(Module):
         dtype=None,                       # its type of number
     ):
         super().__init__()
-        _supported("max_norm", max_norm, None, (max_norm,))
+        _supported("max_norm", max_norm, None, (max_norm,)) # whatever it is, PyTorch has it
         _supported("scale_grad_by_freq", scale_grad_by_freq, False)
         _supported("sparse", sparse, False)
         if padding_idx is not None and not -num_embeddings <= padding_idx < num_embeddings:

@@ -73,6 +73,9 @@ def _(n_in, n_out, bias, seed): return _drawn(_shapes(n_in, n_out, bias)[::-1], 
 @linear_start.mistake("there is a bias where none is wanted", "What is to stand in its place when `bias` is False?")
 def _(n_in, n_out, bias, seed): return _drawn(_shapes(n_in, n_out, True), n_in**-0.5, seed)
 
+@linear_start.mistake("there is no second element where no bias is wanted", "How long is the list when `bias` is False?")
+def _(n_in, n_out, bias, seed): return _drawn(_shapes(n_in, n_out, bias), n_in**-0.5, seed)[:1 + bias]
+
 @linear_start.mistake("weights and bias begin with the same random numbers", "How many generators are there, and when is one made?")
 def _(n_in, n_out, bias, seed): return [_drawn([o], n_in**-0.5, seed)[0] for o in _shapes(n_in, n_out, bias)] + [None]*(not bias)
 
@@ -96,6 +99,7 @@ def _count(size, ks, stride, padding, dilation): # by trying out every place
         "a window of one element, far strides": lambda: (10, 1, 4, 0, 5),
         "no room": lambda: (3, 5, 1, 0, 1),
         "no room, and a long stride": lambda: (2, 9, 5, 1, 1),
+        "too long by less than the stride": lambda: (3, 5, 3, 0, 1),
         "room only through padding": lambda: (3, 5, 1, 1, 1),
     },
     hints=["From the first element of a window to its last it is dilation*(ks - 1). Which is the last place where a window may begin?", "One at place 0, and one more for each full stride up to the last place; and never fewer than 0."],
@@ -104,7 +108,7 @@ def windows_along(
     size: int,     # pixels along the axis
     ks: int,       # elements of a window
     stride: int,   # from window to window
-    padding: int,  # zeros on either side
+    padding: int,  # zeros on each side
     dilation: int, # from element to element in a window
 ) -> int:          # how many windows
     "How many windows there are along one axis."
@@ -131,6 +135,9 @@ def _(size, ks, stride, padding, dilation):
 
 @windows_along.mistake("it is negative, or 1, where there is no room", "What comes out for 3 pixels and a window of 5?")
 def _(size, ks, stride, padding, dilation): return int((size + 2*padding - dilation*(ks - 1) - 1)/stride) + 1
+
+@windows_along.mistake("it is 1 where the window is a little too long", "What is int(-2/3), and what is -2//3? And how many windows fit there?")
+def _(size, ks, stride, padding, dilation): return max(int((size + 2*padding - dilation*(ks - 1) - 1)/stride) + 1, 0)
 
 @windows_along.mistake("the stride is left out", "How far is it from one window to the next?")
 def _(size, ks, stride, padding, dilation): return max(size + 2*padding - dilation*(ks - 1), 0)
@@ -255,7 +262,7 @@ def _autograd_rows(index, g, n_rows):
         "a row used twice": lambda: (tensor([2, 0, 2]), tensor([[1.], [5.], [3.]]), 3),
         "one row used three times": lambda: (tensor([1, 1, 1]), tensor([[1., 2.], [3., 4.], [5., 6.]]), 3),
         "the last rows are not used": lambda: (tensor([0, 1, 0]), tensor([[1.], [5.], [3.]]), 5),
-        "float64": lambda: (tensor([1, 1]), tensor([[0.5], [0.25]]).double(), 2),
+        "float64": lambda: (tensor([1, 0, 1]), torch.arange(12.).view(3, 4).double()/4, 2),
         "a view that is not contiguous": lambda: (tensor([0, 1, 0]), torch.arange(6.).view(2, 3).t(), 2),
         "no uses": lambda: (torch.zeros(0, dtype=torch.int64), torch.zeros(0, 2), 3),
     },
@@ -270,7 +277,7 @@ def rows_grad(
     return g.new_zeros(n_rows, g.shape[1]).index_add_(0, index, g)
 
 # %% ../../nbs/checks/07_layers.ipynb #7af9e496
-@rows_grad.mistake("of several gradients of a row only the last is kept", "Which gradient does row 2 get when it was used twice?")
+@rows_grad.mistake("of several gradients of a row only the last is kept", "A row that was used twice has two gradients. What becomes of the first?")
 def _(index, g, n_rows):
     out = g.new_zeros(n_rows, g.shape[1])
     for i, o in zip(index.tolist(), g): out[i] = o

@@ -54,6 +54,13 @@ def linear_start(n_in, n_out, bias, seed):
     g, k = torch.Generator().manual_seed(seed), n_in**-0.5
     return [torch.empty(o).uniform_(-k, k, generator=g) for o in ((n_out, n_in), (n_out,))]
 
+@wrong("there is no second element where no bias is wanted")
+def linear_start(n_in, n_out, bias, seed):
+    g, k = torch.Generator().manual_seed(seed), 1/math.sqrt(n_in)
+    out = [torch.empty(n_out, n_in).uniform_(-k, k, generator=g)]
+    if bias: out.append(torch.empty(n_out).uniform_(-k, k, generator=g))
+    return out
+
 # windows_along
 
 @right
@@ -89,6 +96,11 @@ def windows_along(size, ks, stride, padding, dilation): return len(range(size + 
 @wrong("it is negative, or 1, where there is no room")
 def windows_along(size, ks, stride, padding, dilation):
     return math.trunc((size + 2*padding - dilation*(ks - 1) - 1)/stride) + 1
+
+@wrong("it is 1 where the window is a little too long")
+def windows_along(size, ks, stride, padding, dilation):
+    steps = (size + padding*2 - 1 - (ks - 1)*dilation)/stride
+    return max(0, 1 + math.trunc(steps))
 
 # conv_over_time
 
@@ -185,6 +197,12 @@ def rows_grad(index, g, n_rows): return torch.eye(n_rows, dtype=g.dtype)[index].
 @wrong("of several gradients of a row only the last is kept")
 def rows_grad(index, g, n_rows):
     out = g.new_zeros(n_rows, g.size(1))
+    out[index] += g
+    return out
+
+@wrong("of several gradients of a row only the last is kept")
+def rows_grad(index, g, n_rows):
+    out = torch.zeros(n_rows, g.size(1)) # float32, whatever g is
     out[index] += g
     return out
 
