@@ -41,7 +41,7 @@ def _fitted(name: str, value: Any, p: Tensor) -> Any:
     """A copy of a saved `value` for the parameter `p` (any shape): on its device, and of its type.
 
     Counts of steps stay on the CPU, as they are."""
-    if name == "step": return torch.as_tensor(value, device="cpu") + 0.
+    if name == "step": return torch.as_tensor(value, device="cpu") + 0. # a copy, and a float
     if not isinstance(value, Tensor): return deepcopy(value)
     if value.ndim and value.shape != p.shape:
         raise ValueError(f"loaded state dict has {name} of shape {tuple(value.shape)} for a parameter "
@@ -124,8 +124,8 @@ def step(
     if closure is not None:
         with torch.enable_grad(): loss = closure()
     for group in self.param_groups:
-        pairs = [(p, g) for p in group["params"] if (g := p.grad) is not None]
-        if pairs: self._update(*map(list, zip(*pairs)), group)
+        params = [p for p in group["params"] if p.grad is not None]
+        if params: self._update(params, [p.grad for p in params], group)
     return loss
 
 @patch
@@ -237,7 +237,7 @@ def _directions(
     states = [self.state[p] for p in params]
     old = [(o, g) for state, g in zip(states, grads) if (o := state.get("momentum_buffer")) is not None]
     if old:
-        bufs, new = map(list, zip(*old))
+        bufs, new = map(list, zip(*old)) # pairs to two lists
         torch._foreach_mul_(bufs, mom)
         torch._foreach_add_(bufs, new, alpha=weight)
     if len(old) < len(states):
@@ -271,12 +271,13 @@ class RMSprop(Optimizer):
 # %% ../nbs/09_optim.ipynb #e67f8c4a
 @patch
 def _update(self: RMSprop, params: list[Tensor], grads: list[Tensor], group: dict[str, Any]) -> None:
+    "Each step is a gradient divided by its usual size."
     lr, alpha, wd, mom = (float(group[k]) for k in ("lr", "alpha", "weight_decay", "momentum"))
     names = ["momentum_buffer"]*(mom > 0) + ["grad_avg"]*group["centered"]
     steps, squares, *more = self._buffers(params, "step", "square_avg", *names)
     if group["maximize"]: grads = torch._foreach_neg(grads)
     if wd: grads = torch._foreach_add(grads, params, alpha=wd)
-    torch._foreach_add_(steps, torch.ones(()), alpha=1.) # quicker than the number 1
+    torch._foreach_add_(steps, torch.ones(()), alpha=1.) # a number would be wrapped anew for each
     torch._foreach_mul_(squares, alpha)
     torch._foreach_addcmul_(squares, grads, grads, 1 - alpha)
     if group["centered"]:
@@ -323,13 +324,14 @@ class Adam(Optimizer):
 # %% ../nbs/09_optim.ipynb #fd349b8a
 @patch
 def _update(self: Adam, params: list[Tensor], grads: list[Tensor], group: dict[str, Any]) -> None:
+    "Each step is a corrected mean divided by the root of a corrected mean square."
     lr, wd, beta1, beta2 = map(float, (group["lr"], group["weight_decay"], *group["betas"]))
     names = ["max_exp_avg_sq"]*group["amsgrad"]
     steps, means, squares, *most = self._buffers(params, "step", "exp_avg", "exp_avg_sq", *names)
     if group["maximize"]: grads = torch._foreach_neg(grads)
     if wd and group["decoupled_weight_decay"]: torch._foreach_mul_(params, 1 - lr*wd)
     elif wd: grads = torch._foreach_add(grads, params, alpha=wd)
-    torch._foreach_add_(steps, torch.ones(()), alpha=1.) # quicker than the number 1
+    torch._foreach_add_(steps, torch.ones(()), alpha=1.)
     torch._foreach_lerp_(means, grads, 1 - beta1)
     torch._foreach_mul_(squares, beta2)
     torch._foreach_addcmul_(squares, grads, grads, 1 - beta2)
