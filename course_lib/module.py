@@ -450,7 +450,8 @@ def _apply(self: Module, fn: Callable, recurse: bool = True) -> Module:
         with torch.no_grad():
             new = fn(p.data)
             grad = None if p.grad is None else fn(p.grad)
-        if torch._has_compatible_shallow_copy_type(p, new): p.data = new # p stays
+        # may the data of p be swapped, so that p stays the same object?
+        if torch._has_compatible_shallow_copy_type(p, new): p.data = new
         else: p = self._parameters[name] = Parameter(new, p.requires_grad)
         p.grad = grad
     for name, b in self._buffers.items():
