@@ -10,11 +10,11 @@ import math, torch
 from torch import Tensor, tensor
 from ..exercises import Exercise
 
-# %% ../../nbs/checks/11_learner.ipynb #8b3869dc
-def _told(n_batches, training):
+# %% ../../nbs/checks/11_learner.ipynb #007bf399
+def _told(n_batches, training, step):
     from course_lib.learner import EVENTS, Callback, Learner
     said = []
-    def say(event): return lambda learn: said.append((event, learn.training))
+    def say(event): return lambda learn: said.append((event, learn.step, learn.training))
     cb, batches = Callback(), [(torch.zeros(1), torch.zeros(1))]
     for o in EVENTS: setattr(cb, o, say(o))
     class Times: # a model, and its parameters
@@ -23,51 +23,75 @@ def _told(n_batches, training):
         def parameters(self): return [self.w]
     class Loaders: train, valid = batches*(n_batches if training else 1), batches*n_batches
     if n_batches: Learner(Times(), Loaders, lambda p, t: (p - t).sum(), cbs=[cb]).fit(1)
-    else: said = [("before_epoch", training), ("after_epoch", training), ("cleanup_epoch", training)]
-    return [o for o, t in said if t == training and not o.endswith("_fit")]
+    else: said = [(o, 0, training) for o in ("before_epoch", "after_epoch", "cleanup_epoch")]
+    said = [o for o in said if o[2] == training and not o[0].endswith("_fit")]
+    return [(o, step + n - said[0][1]) for o, n, _ in said]
 
 @Exercise(
     chapter="11_learner",
     oracle=_told,
     cases={
-        "no batch": lambda: (0, True),
-        "one training batch": lambda: (1, True),
-        "one validation batch": lambda: (1, False),
-        "two training batches": lambda: (2, True),
-        "three validation batches": lambda: (3, False),
+        "no batch": lambda: (0, True, 5),
+        "one training batch": lambda: (1, True, 0),
+        "one validation batch": lambda: (1, False, 3),
+        "two training batches": lambda: (2, True, 10),
+        "three validation batches": lambda: (3, False, 0),
     },
-    hints=["Which events come once for a pass, and which once for each batch? What happens in training only?", "A training batch is before_batch, after_predict, after_loss, after_backward, after_step, after_batch, cleanup_batch; a validation batch leaves out two of them."],
+    hints=["Which events come once for a pass, and which once for each batch? What happens in training only?", "A training batch is before_batch, after_predict, after_loss, after_backward, after_step, after_batch, cleanup_batch; a validation batch leaves out two of them. At after_step the step has been counted."],
 )
 def pass_events(
     n_batches: int, # how many batches the loader gives
     training: bool, # a training pass, or a validation pass
-) -> list[str]:     # names of events, in order
+    step: int,      # learn.step when the pass begins
+) -> list[tuple[str, int]]: # for each event its name, and learn.step at that time
     "The events of one pass over a loader."
-    learns = ["after_backward", "after_step"] if training else []
-    batch = ["before_batch", "after_predict", "after_loss", *learns, "after_batch", "cleanup_batch"]
-    return ["before_epoch", *batch*n_batches, "after_epoch", "cleanup_epoch"]
+    said = [("before_epoch", step)]
+    for _ in range(n_batches):
+        said += [(o, step) for o in ("before_batch", "after_predict", "after_loss")]
+        if training:
+            said.append(("after_backward", step))
+            step += 1
+            said.append(("after_step", step))
+        said += [("after_batch", step), ("cleanup_batch", step)]
+    return said + [("after_epoch", step), ("cleanup_epoch", step)]
 
-# %% ../../nbs/checks/11_learner.ipynb #2d2fcc9d
-def _pass(n, batch, end=("after_epoch", "cleanup_epoch")): return ["before_epoch", *batch*n, *end]
+# %% ../../nbs/checks/11_learner.ipynb #3b0340cc
 _LOOKS, _LEARNS, _ENDS = ["before_batch", "after_predict", "after_loss"], ["after_backward", "after_step"], ["after_batch", "cleanup_batch"]
+_CLOSES = ["after_epoch", "cleanup_epoch"]
+
+def _pass(n, batch, step, counts="after_step", closes=_CLOSES):
+    said = []
+    for o in ["before_epoch", *batch*n, *closes]:
+        step += o == counts
+        said.append((o, step))
+    return said
 
 @pass_events.mistake("a validation batch learns", "Which two events have no place where there are no gradients?")
-def _(n_batches, training): return _pass(n_batches, _LOOKS + _LEARNS + _ENDS)
+def _(n_batches, training, step): return _pass(n_batches, _LOOKS + _LEARNS + _ENDS, step)
 
 @pass_events.mistake("no batch is tidied up", "Is cleanup only for what was cancelled?")
-def _(n_batches, training): return _pass(n_batches, _LOOKS + _LEARNS*training + _ENDS[:1])
+def _(n_batches, training, step): return _pass(n_batches, _LOOKS + _LEARNS*training + _ENDS[:1], step)
 
 @pass_events.mistake("the pass is not tidied up", "What is the very last event of a pass?")
-def _(n_batches, training): return _pass(n_batches, _LOOKS + _LEARNS*training + _ENDS, ("after_epoch",))
+def _(n_batches, training, step): return _pass(n_batches, _LOOKS + _LEARNS*training + _ENDS, step, closes=_CLOSES[:1])
 
 @pass_events.mistake("cleanup comes before after", "Which of the two is in the finally of a stage?")
-def _(n_batches, training): return _pass(n_batches, _LOOKS + _LEARNS*training + _ENDS[::-1], ("cleanup_epoch", "after_epoch"))
+def _(n_batches, training, step): return _pass(n_batches, _LOOKS + _LEARNS*training + _ENDS[::-1], step, closes=_CLOSES[::-1])
 
 @pass_events.mistake("there is one batch, whatever the loader gives", "How often does before_batch come in a pass of three batches?")
-def _(n_batches, training): return _pass(1, _LOOKS + _LEARNS*training + _ENDS)
+def _(n_batches, training, step): return _pass(1, _LOOKS + _LEARNS*training + _ENDS, step)
 
 @pass_events.mistake("the loss comes before the predictions", "What is the loss computed from?")
-def _(n_batches, training): return _pass(n_batches, ["before_batch", "after_loss", "after_predict"] + _LEARNS*training + _ENDS)
+def _(n_batches, training, step): return _pass(n_batches, ["before_batch", "after_loss", "after_predict"] + _LEARNS*training + _ENDS, step)
+
+@pass_events.mistake("the step is counted too late", "When after_step is told, has the step been taken?")
+def _(n_batches, training, step): return _pass(n_batches, _LOOKS + _LEARNS*training + _ENDS, step, counts="after_batch" if training else None)
+
+@pass_events.mistake("the step stays what it was", "What does learn.step count?")
+def _(n_batches, training, step): return _pass(n_batches, _LOOKS + _LEARNS*training + _ENDS, step, counts=None)
+
+@pass_events.mistake("validation batches are counted as steps", "Do the parameters move in a validation pass?")
+def _(n_batches, training, step): return _pass(n_batches, _LOOKS + _LEARNS*training + _ENDS, step, counts="after_step" if training else "after_batch")
 
 # %% ../../nbs/checks/11_learner.ipynb #3765e4e4
 def _by_looking_back(values, patience):

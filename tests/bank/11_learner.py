@@ -7,46 +7,58 @@ from bank import right, wrong
 # pass_events
 
 @right
-def pass_events(n_batches, training):
-    out = ["before_epoch"]
-    for _ in range(n_batches):
-        out.append("before_batch")
-        out += ["after_predict", "after_loss"]
-        if training: out += ["after_backward", "after_step"]
-        out += ["after_batch", "cleanup_batch"]
-    return out + ["after_epoch", "cleanup_epoch"]
+def pass_events(n_batches, training, step):
+    out = [("before_epoch", step)]
+    for i in range(n_batches):
+        before = step + i if training else step
+        after = before + 1 if training else step
+        out += zip(["before_batch", "after_predict", "after_loss"], [before]*3)
+        if training: out += [("after_backward", before), ("after_step", after)]
+        out += [("after_batch", after), ("cleanup_batch", after)]
+    end = out[-1][1]
+    return out + [("after_epoch", end), ("cleanup_epoch", end)]
 
 @right
-def pass_events(n_batches, training):
+def pass_events(n_batches, training, step):
     names = "before_batch after_predict after_loss after_backward after_step after_batch cleanup_batch".split()
     if not training: del names[3:5]
-    return ["before_epoch"] + names*n_batches + ["after_epoch", "cleanup_epoch"]
+    names, out = ["before_epoch"] + names*n_batches + ["after_epoch", "cleanup_epoch"], []
+    for i, o in enumerate(names): out.append((o, step + names[:i + 1].count("after_step")))
+    return out
+
+def _numbered(names, step, counts="after_step"): return [(o, step + names[:i + 1].count(counts)) for i, o in enumerate(names)]
 
 @wrong("a validation batch learns")
-def pass_events(n_batches, training):
+def pass_events(n_batches, training, step):
     names = "before_batch after_predict after_loss after_backward after_step after_batch cleanup_batch".split()
-    return ["before_epoch"] + names*n_batches + ["after_epoch", "cleanup_epoch"]
+    return _numbered(["before_epoch"] + names*n_batches + ["after_epoch", "cleanup_epoch"], step)
 
 @wrong("no batch is tidied up")
-def pass_events(n_batches, training):
-    out = ["before_epoch"]
+def pass_events(n_batches, training, step):
+    names = ["before_epoch"]
     for _ in range(n_batches):
-        out += ["before_batch", "after_predict", "after_loss"]
-        if training: out += ["after_backward", "after_step"]
-        out.append("after_batch")
-    return out + ["after_epoch", "cleanup_epoch"]
+        names += ["before_batch", "after_predict", "after_loss"]
+        if training: names += ["after_backward", "after_step"]
+        names.append("after_batch")
+    return _numbered(names + ["after_epoch", "cleanup_epoch"], step)
 
 @wrong("the pass is not tidied up")
-def pass_events(n_batches, training):
+def pass_events(n_batches, training, step):
     names = "before_batch after_predict after_loss after_backward after_step after_batch cleanup_batch".split()
     if not training: del names[3:5]
-    return ["before_epoch"] + names*n_batches + ["after_epoch"]
+    return _numbered(["before_epoch"] + names*n_batches + ["after_epoch"], step)
 
-@wrong("there is one batch, whatever the loader gives")
-def pass_events(n_batches, training):
+@wrong("the step is counted too late")
+def pass_events(n_batches, training, step):
     names = "before_batch after_predict after_loss after_backward after_step after_batch cleanup_batch".split()
     if not training: del names[3:5]
-    return ["before_epoch"] + names + ["after_epoch", "cleanup_epoch"]
+    return _numbered(["before_epoch"] + names*n_batches + ["after_epoch", "cleanup_epoch"], step, "after_batch" if training else "")
+
+@wrong("the step stays what it was")
+def pass_events(n_batches, training, step):
+    names = "before_batch after_predict after_loss after_backward after_step after_batch cleanup_batch".split()
+    if not training: del names[3:5]
+    return [(o, step) for o in ["before_epoch"] + names*n_batches + ["after_epoch", "cleanup_epoch"]]
 
 # stop_after
 
