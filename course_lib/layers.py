@@ -116,7 +116,7 @@ class ReLU(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         out = _Relu.apply(x)
-        return x.copy_(out) if self.inplace else out # inplace as a promise about x; no memory is saved
+        return x.copy_(out) if self.inplace else out # x has it then; no memory is saved
 
     def extra_repr(self) -> str: return "inplace=True" if self.inplace else ""
 
@@ -210,9 +210,9 @@ def _windows(
     if min(size) < 1:
         raise ValueError(f"a window of {tuple(ks)} with dilation {dilation} does not fit into {room}, "
                          "padding included: use a smaller kernel_size or more padding")
-    to_item, to_channel, down, across = x.stride()
-    steps = (to_item, to_channel, down*stride[0], across*stride[1], down*dilation[0], across*dilation[1])
-    return x.as_strided((*x.shape[:2], *size, *ks), steps)
+    *outer, down, across = x.stride()
+    between, within = ((down*o[0], across*o[1]) for o in (stride, dilation))
+    return x.as_strided((*x.shape[:2], *size, *ks), (*outer, *between, *within))
 
 # %% ../nbs/07_layers.ipynb #43ef3a10
 def _pair(o: int | tuple[int, int], name: str, least: int = 1) -> tuple[int, int]:
