@@ -264,9 +264,9 @@ def _fetch(dataset: Any, index: Any, collate_fn: Callable, batched: bool) -> Any
         raise
     return collate_fn(found)
 
-# %% ../nbs/10_training.ipynb #82472a26
+# %% ../nbs/10_training.ipynb #30b802a0
 class _Pickler(pickle.Pickler):
-    "Pickles tensors as their bytes: one copy, and no file or shared memory to be cleaned up."
+    "Pickles tensors as their bytes, which leaves no file and no shared memory to be cleaned up."
     def reducer_override(self, o):
         plain = type(o) is Tensor and o.layout is torch.strided and o.is_cpu and o.numel()
         if not plain or o.requires_grad or o.is_complex() or o.is_quantized: return NotImplemented
