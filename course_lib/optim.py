@@ -559,6 +559,7 @@ class OneCycleLR(LRScheduler):
 # %% ../nbs/09_optim.ipynb #1657b352
 @patch
 def get_lr(self: OneCycleLR) -> list[float | Tensor]:
+    "The learning rates of step `last_epoch`, one for each group. Sets its momentum, too."
     t, start = self.last_epoch, 0.
     if t > self.total_steps:
         raise ValueError(f"Tried to step {t} times. The specified number of total steps is "

@@ -11,27 +11,28 @@ from torch import Tensor, tensor
 from ..exercises import Exercise
 
 # %% ../../nbs/checks/09_optim.ipynb #6ca35da3
-def _torch_momentum(w, g, b, lr, mom):
+def _torch_momentum(w, g, b, lr, mom, wd):
     p = w.clone().requires_grad_()
     opt = torch.optim.SGD([p], lr=lr, momentum=mom)
     opt.state[p]["momentum_buffer"], p.grad = b.clone(), g.clone()
     opt.step()
-    return p.detach(), opt.state[p]["momentum_buffer"]
+    return p.detach() - lr*wd*w, opt.state[p]["momentum_buffer"]
 
 @Exercise(
     chapter="09_optim",
     oracle=_torch_momentum,
     cases={
-        "one number": lambda: (tensor([1.]), tensor([2.]), tensor([4.]), 0.5, 0.5),
-        "two numbers": lambda: (tensor([1., -1.]), tensor([2., 4.]), tensor([4., -8.]), 0.25, 0.75),
-        "nothing remembered yet": lambda: (tensor([3., 4.]), tensor([1., -2.]), tensor([0., 0.]), 0.1, 0.9),
-        "a gradient of 0": lambda: (tensor([3., 4.]), tensor([0., 0.]), tensor([1., -2.]), 0.1, 0.9),
-        "momentum 1": lambda: (tensor([3., 4.]), tensor([2., 2.]), tensor([1., -2.]), 0.5, 1.),
-        "a matrix": lambda: (torch.arange(6.).view(2, 3), torch.ones(2, 3), torch.arange(6.).view(2, 3) - 2, 0.1, 0.5),
-        "float64": lambda: (tensor([1.]).double(), tensor([1e-9]).double(), tensor([1.]).double(), 0.1, 0.9),
-        "views that are not contiguous": lambda: (torch.arange(6.).view(2, 3).t(), torch.ones(3, 2), torch.ones(2, 3).t(), 0.1, 0.5),
+        "one number": lambda: (tensor([2.]), tensor([2.]), tensor([4.]), 0.5, 0.5, 0.5),
+        "no decay": lambda: (tensor([1.]), tensor([3.]), tensor([4.]), 0.5, 0.25, 0.),
+        "two numbers": lambda: (tensor([1., -1.]), tensor([2., 4.]), tensor([4., -8.]), 0.25, 0.75, 0.5),
+        "nothing remembered yet": lambda: (tensor([3., 4.]), tensor([1., -2.]), tensor([0., 0.]), 0.1, 0.9, 0.1),
+        "a gradient of 0": lambda: (tensor([3., 4.]), tensor([0., 0.]), tensor([1., -2.]), 0.1, 0.9, 0.1),
+        "momentum 1": lambda: (tensor([3., 4.]), tensor([2., 2.]), tensor([1., -2.]), 0.5, 1., 0.1),
+        "a matrix": lambda: (torch.arange(6.).view(2, 3), torch.ones(2, 3), torch.arange(6.).view(2, 3) - 2, 0.1, 0.5, 0.2),
+        "float64": lambda: (tensor([1., 2., 3.]).double(), tensor([1e-9, 1., 0.]).double(), tensor([1., 0., 1.]).double(), 0.1, 0.9, 0.5),
+        "views that are not contiguous": lambda: (torch.arange(6.).view(2, 3).t(), torch.ones(3, 2), torch.ones(2, 3).t(), 0.1, 0.5, 0.2),
     },
-    hints=["Which comes first: is the gradient taken into the memory, or is the step made?", "The new memory is `mom*b + g`, and the step goes along the new memory. Make new tensors: the caller still needs the old ones."],
+    hints=["Which comes first: is the gradient taken into the memory, or is the step made?", "The new memory is `mom*b + g`, and the step goes along the new memory. The decay shrinks w by the factor `1 - lr*wd`. Make new tensors: the caller still needs the old ones."],
 )
 def momentum_step(
     w: Tensor,   # the parameter, any shape
@@ -39,37 +40,58 @@ def momentum_step(
     b: Tensor,   # what is remembered, the shape of w
     lr: float,   # the learning rate
     mom: float,  # the part of b that is kept
+    wd: float,   # the weight decay, beside the gradient
 ) -> tuple[Tensor, Tensor]: # the parameter after the step, and what is remembered then; shaped as w
-    "One step of gradient descent with momentum."
+    "One step of gradient descent with momentum and decoupled weight decay."
     b = mom*b + g
-    return w - lr*b, b
+    return (1 - lr*wd)*w - lr*b, b
 
 # %% ../../nbs/checks/09_optim.ipynb #9987c724
-@momentum_step.mistake("the step goes along the old memory", "Does the newest gradient count for this step?")
-def _(w, g, b, lr, mom): return w - lr*b, mom*b + g
-
-@momentum_step.mistake("a mean in place of a sum", "With what factor does the new gradient enter the memory? Here it is not 1 - mom.")
-def _(w, g, b, lr, mom):
-    b = mom*b + (1 - mom)*g
+@momentum_step.mistake("the decay is remembered", "Is the weight decay part of the gradient here?")
+def _(w, g, b, lr, mom, wd):
+    b = mom*b + g + wd*w
     return w - lr*b, b
 
-@momentum_step.mistake("the step goes uphill", "In which direction does the loss get smaller?")
-def _(w, g, b, lr, mom):
+@momentum_step.mistake("the decay is left out", "Which argument has not been used?")
+def _(w, g, b, lr, mom, wd):
     b = mom*b + g
-    return w + lr*b, b
+    return w - lr*b, b
+
+@momentum_step.mistake("the decay does not know the learning rate", "In AdamW, by which factor does w shrink?")
+def _(w, g, b, lr, mom, wd):
+    b = mom*b + g
+    return (1 - wd)*w - lr*b, b
+
+@momentum_step.mistake("the step is decayed too", "What shrinks: w before the step, or where the step ends?")
+def _(w, g, b, lr, mom, wd):
+    b = mom*b + g
+    return (1 - lr*wd)*(w - lr*b), b
+
+@momentum_step.mistake("the step goes along the old memory", "Does the newest gradient count for this step?")
+def _(w, g, b, lr, mom, wd): return (1 - lr*wd)*w - lr*b, mom*b + g
+
+@momentum_step.mistake("a mean in place of a sum", "With what factor does the new gradient enter the memory? Here it is not 1 - mom.")
+def _(w, g, b, lr, mom, wd):
+    b = mom*b + (1 - mom)*g
+    return (1 - lr*wd)*w - lr*b, b
+
+@momentum_step.mistake("the step goes uphill", "In which direction does the loss get smaller?")
+def _(w, g, b, lr, mom, wd):
+    b = mom*b + g
+    return (1 - lr*wd)*w + lr*b, b
 
 @momentum_step.mistake("the learning rate is in the memory", "What would happen to steps that are remembered already, if the learning rate changed?")
-def _(w, g, b, lr, mom):
+def _(w, g, b, lr, mom, wd):
     b = mom*b + lr*g
-    return w - b, b
+    return (1 - lr*wd)*w - b, b
 
 @momentum_step.mistake("momentum is counted twice", "That is Nesterov's form. Along what does the plain one go?")
-def _(w, g, b, lr, mom):
+def _(w, g, b, lr, mom, wd):
     b = mom*b + g
-    return w - lr*(g + mom*b), b
+    return (1 - lr*wd)*w - lr*(g + mom*b), b
 
 @momentum_step.mistake("the memory stays as it was", "What does the next step need to know?")
-def _(w, g, b, lr, mom): return w - lr*(mom*b + g), b
+def _(w, g, b, lr, mom, wd): return (1 - lr*wd)*w - lr*(mom*b + g), b
 
 # %% ../../nbs/checks/09_optim.ipynb #d6c9374e
 def _weighted(gs, beta):
@@ -181,55 +203,71 @@ def _(g, lr, eps): return -lr*g.abs()/(g.abs() + eps)
 def _(g, lr, eps): return -lr*g
 
 # %% ../../nbs/checks/09_optim.ipynb #e1f31c57
-def _torch_cosine(n, high, low):
+def _torch_cosine(n, high, low, warm):
     opt = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=high)
-    sched, lrs = torch.optim.lr_scheduler.CosineAnnealingLR(opt, n, low), [high]
-    for _ in range(n):
+    sched, lrs = torch.optim.lr_scheduler.CosineAnnealingLR(opt, n - warm, low), [high]
+    for _ in range(n - warm):
         opt.step()
         sched.step()
         lrs.append(sched.get_last_lr()[0])
-    return lrs
+    return torch.linspace(low, high, warm + 1, dtype=torch.float64).tolist()[:-1] + lrs
 
 @Exercise(
     chapter="09_optim",
     oracle=_torch_cosine,
     cases={
-        "one step": lambda: (1, 1., 0.),
-        "two steps": lambda: (2, 1., 0.),
-        "five steps": lambda: (5, 0.5, 0.),
-        "down to something": lambda: (4, 1., 0.5),
-        "many steps": lambda: (50, 0.1, 0.001),
-        "from low to high": lambda: (3, 0., 1.),
-        "no way to go": lambda: (3, 0.25, 0.25),
+        "one step": lambda: (1, 1., 0., 0),
+        "two steps, none of them up": lambda: (2, 1., 0., 0),
+        "one up, one down": lambda: (2, 1., 0., 1),
+        "one up, three down": lambda: (4, 1., 0., 1),
+        "two up, two down, from half": lambda: (4, 1., 0.5, 2),
+        "three up, two down": lambda: (5, 0.5, 0., 3),
+        "many steps": lambda: (50, 0.1, 0.001, 10),
+        "no way to go": lambda: (3, 0.25, 0.25, 1),
     },
-    hints=["How many learning rates are there when the first is before all steps and the last after all of them?", "`(1 + cos(pi*t/n))/2` goes from 1 to 0 as t goes from 0 to n. What has to be multiplied by it, and what added?"],
+    hints=["How many learning rates lie before step `warm`, and how many are there from it to step n, with both ends?", "On the way down, which part of it lies behind at step t? `(1 + cos(pi*part))/2` goes from 1 to 0 as that part goes from 0 to 1. What has to be multiplied by it, and what added?"],
 )
 def cosine_lrs(
     n: int,      # how many steps, at least 1
-    high: float, # the learning rate at step 0
-    low: float,  # the learning rate at step n
+    high: float, # the learning rate at step warm, the largest
+    low: float,  # the learning rate at step n, and at step 0 unless warm is 0
+    warm: int,   # how many of the steps lead up, less than n
 ) -> list[float]: # n + 1 learning rates, of steps 0 to n
-    "Learning rates that go from `high` to `low` along half a wave of the cosine."
-    return [low + (high - low)*(1 + math.cos(math.pi*t/n))/2 for t in range(n + 1)]
+    "Learning rates that rise along a line to `high`, and fall along half a wave of the cosine."
+    up = [low + (high - low)*t/warm for t in range(warm)]
+    parts = [t/(n - warm) for t in range(n - warm + 1)] # of the way down
+    return up + [low + (high - low)*(1 + math.cos(math.pi*o))/2 for o in parts]
 
 # %% ../../nbs/checks/09_optim.ipynb #98296503
-@cosine_lrs.mistake("the last step is missing", "Is `low` ever reached?")
-def _(n, high, low): return [low + (high - low)*(1 + math.cos(math.pi*t/n))/2 for t in range(n)]
+def _line(n, high, low, warm): return [low + (high - low)*t/warm for t in range(warm)]
+def _wave(n, high, low, warm): return [low + (high - low)*(1 + math.cos(math.pi*t/(n - warm)))/2 for t in range(n - warm + 1)]
 
-@cosine_lrs.mistake("a straight line", "How steep should it be at both ends?")
-def _(n, high, low): return [high + (low - high)*t/n for t in range(n + 1)]
+@cosine_lrs.mistake("the last step is missing", "Is `low` reached at the end?")
+def _(n, high, low, warm): return (_line(n, high, low, warm) + _wave(n, high, low, warm))[:-1]
+
+@cosine_lrs.mistake("the peak comes twice", "To which of the two parts does step `warm` belong?")
+def _(n, high, low, warm): return _line(n, high, low, warm) + [high]*(warm > 0) + _wave(n, high, low, warm)
+
+@cosine_lrs.mistake("there is no way up", "What is the learning rate at step 0, if there are steps that lead up?")
+def _(n, high, low, warm): return _wave(n, high, low, 0)
+
+@cosine_lrs.mistake("the wave began at step 0", "How far down is it at step `warm`, and how far should it be?")
+def _(n, high, low, warm): return _line(n, high, low, warm) + _wave(n, high, low, 0)[warm:]
+
+@cosine_lrs.mistake("the way up starts from 0", "What is the first learning rate, if `low` is not 0?")
+def _(n, high, low, warm): return [high*t/warm for t in range(warm)] + _wave(n, high, low, warm)
+
+@cosine_lrs.mistake("the way up is one step ahead", "Which learning rate does step 0 have, and which step `warm`?")
+def _(n, high, low, warm): return [low + (high - low)*(t + 1)/warm for t in range(warm)] + _wave(n, high, low, warm)
+
+@cosine_lrs.mistake("the way down is a straight line", "How steep should the way down be at both ends?")
+def _(n, high, low, warm): return _line(n, high, low, warm) + [high + (low - high)*t/(n - warm) for t in range(n - warm + 1)]
 
 @cosine_lrs.mistake("a quarter of a wave", "At which angle does the cosine reach its lowest point?")
-def _(n, high, low): return [low + (high - low)*math.cos(math.pi/2*t/n) for t in range(n + 1)]
+def _(n, high, low, warm): return _line(n, high, low, warm) + [low + (high - low)*math.cos(math.pi/2*t/(n - warm)) for t in range(n - warm + 1)]
 
-@cosine_lrs.mistake("it goes the other way", "What is the cosine of 0, and which of the two should the first learning rate be?")
-def _(n, high, low): return [high + (low - high)*(1 + math.cos(math.pi*t/n))/2 for t in range(n + 1)]
-
-@cosine_lrs.mistake("the lower end is added to the whole", "What is the first learning rate when low is not 0? By what should the wave be multiplied?")
-def _(n, high, low): return [low + high*(1 + math.cos(math.pi*t/n))/2 for t in range(n + 1)]
-
-@cosine_lrs.mistake("half the height is missing", "From where to where does 1 + cos go?")
-def _(n, high, low): return [low + (high - low)*(1 + math.cos(math.pi*t/n)) for t in range(n + 1)]
+@cosine_lrs.mistake("the lower end is added to the whole", "What is the learning rate at step `warm` when low is not 0? By what should the wave be multiplied?")
+def _(n, high, low, warm): return _line(n, high, low, warm) + [low + high*(1 + math.cos(math.pi*t/(n - warm)))/2 for t in range(n - warm + 1)]
 
 # %% ../../nbs/checks/09_optim.ipynb #13a7de70
 def _by_scaling(grads, max_norm):
@@ -247,6 +285,7 @@ def _by_scaling(grads, max_norm):
         "exactly as long as allowed": lambda: ([tensor([3., 4.])], 5.),
         "each short, together too long": lambda: ([tensor([3., 0.]), tensor([0., 4.])], 4.5),
         "shapes that differ": lambda: ([torch.arange(6.).view(2, 3), tensor([-2.]), tensor(7.)], 1.),
+        "very short, and yet too long": lambda: ([tensor([3e-4, 4e-4])], 1e-4),
         "all zero": lambda: ([tensor([0., 0.]), tensor([0.])], 1.),
         "a limit of 0": lambda: ([tensor([3., 4.])], 0.),
         "float64": lambda: ([tensor([1., 2.]).double(), tensor([[-2.]]).double()], 1.5),
@@ -273,6 +312,11 @@ def _(grads, max_norm): return [g.clamp(-max_norm, max_norm) for g in grads]
 def _(grads, max_norm):
     norm = math.sqrt(sum(g.double().square().sum().item() for g in grads))
     return [g*(max_norm/norm if norm else 1.) for g in grads]
+
+@clip_norm.mistake("something is added to the length", "Against what does PyTorch add 0.000001? Here a length that is divided by is more than `max_norm`, and so not 0.")
+def _(grads, max_norm):
+    norm = math.sqrt(sum(g.double().square().sum().item() for g in grads))
+    return [g*(max_norm/(norm + 1e-6)) for g in grads] if norm > max_norm else list(grads)
 
 @clip_norm.mistake("the root is not taken", "How long is the vector (3, 4)?")
 def _(grads, max_norm):

@@ -6,51 +6,73 @@ from bank import right, wrong
 # momentum_step
 
 @right
-def momentum_step(w, g, b, lr, mom):
+def momentum_step(w, g, b, lr, mom, wd):
+    new = torch.add(g, b, alpha=mom)
+    return torch.add(w - lr*wd*w, new, alpha=-lr), new
+
+@right
+def momentum_step(w, g, b, lr, mom, wd):
+    b = b.clone().mul_(mom).add_(g)
+    w = w.clone().mul_(1 - lr*wd).sub_(lr*b)
+    return w, b
+
+@wrong("the decay is remembered")
+def momentum_step(w, g, b, lr, mom, wd):
+    g = torch.add(g, w, alpha=wd)
+    b = mom*b + g
+    return w - lr*b, b
+
+@wrong("the decay is left out")
+def momentum_step(w, g, b, lr, mom, wd):
     new = torch.add(g, b, alpha=mom)
     return torch.add(w, new, alpha=-lr), new
 
-@right
-def momentum_step(w, g, b, lr, mom):
-    b = b.clone().mul_(mom).add_(g)
-    w = w.clone().sub_(lr*b)
-    return w, b
+@wrong("the decay does not know the learning rate")
+def momentum_step(w, g, b, lr, mom, wd):
+    b = mom*b + g
+    return w - wd*w - lr*b, b
+
+@wrong("the step is decayed too")
+def momentum_step(w, g, b, lr, mom, wd):
+    b = mom*b + g
+    w = w - lr*b
+    return w - w*wd*lr, b
 
 @wrong("the step goes along the old memory")
-def momentum_step(w, g, b, lr, mom):
-    w = w - lr*b
+def momentum_step(w, g, b, lr, mom, wd):
+    w = w*(1 - lr*wd) - lr*b
     b = b*mom + g
     return w, b
 
 @wrong("a mean in place of a sum")
-def momentum_step(w, g, b, lr, mom):
+def momentum_step(w, g, b, lr, mom, wd):
     b = torch.lerp(g, b, mom)
-    return w - lr*b, b
+    return w - lr*(b + wd*w), b
 
 @wrong("the step goes uphill")
-def momentum_step(w, g, b, lr, mom):
+def momentum_step(w, g, b, lr, mom, wd):
     b = g + mom*b
-    return torch.add(w, b, alpha=lr), b
+    return torch.add(w*(1 - lr*wd), b, alpha=lr), b
 
 @wrong("the learning rate is in the memory")
-def momentum_step(w, g, b, lr, mom):
+def momentum_step(w, g, b, lr, mom, wd):
     step = b*mom + g*lr
-    return w - step, step
+    return w - step - lr*wd*w, step
 
 @wrong("momentum is counted twice")
-def momentum_step(w, g, b, lr, mom):
+def momentum_step(w, g, b, lr, mom, wd):
     b = mom*b + g
-    look = g + b*mom
+    look = g + b*mom + wd*w
     return w - look*lr, b
 
 @wrong("the memory stays as it was")
-def momentum_step(w, g, b, lr, mom): return w - lr*g - lr*mom*b, b
+def momentum_step(w, g, b, lr, mom, wd): return w - lr*wd*w - lr*g - lr*mom*b, b
 
 @wrong("it changes its argument")
-def momentum_step(w, g, b, lr, mom):
+def momentum_step(w, g, b, lr, mom, wd):
     b *= mom
     b += g
-    return w - lr*b, b
+    return w - lr*(b + wd*w), b
 
 # debiased_mean
 
@@ -141,40 +163,54 @@ def first_adam_step(g, lr, eps): return g*-lr
 # cosine_lrs
 
 @right
-def cosine_lrs(n, high, low):
+def cosine_lrs(n, high, low, warm):
     middle, half = (high + low)/2, (high - low)/2
-    return [middle + half*math.cos(math.pi*t/n) for t in range(n + 1)]
+    def at(t): return high - (warm - t)*(high - low)/warm if t < warm else middle + half*math.cos(math.pi*(t - warm)/(n - warm))
+    return [at(t) for t in range(n + 1)]
 
 @right
-def cosine_lrs(n, high, low):
+def cosine_lrs(n, high, low, warm):
     out = []
-    for t in range(n + 1): out.append(high - (high - low)*math.sin(math.pi*t/(2*n))**2)
+    for t in range(n + 1):
+        down = math.sin(math.pi*(t - warm)/(2*(n - warm)))**2 if t >= warm else 1 - t/warm
+        out.append(high - (high - low)*down)
     return out
 
 @wrong("the last step is missing")
-def cosine_lrs(n, high, low):
+def cosine_lrs(n, high, low, warm):
     out, t = [], 0
     while t < n:
-        out.append(high - (high - low)*math.sin(math.pi*t/(2*n))**2)
+        out.append(low + (high - low)*t/warm if t < warm else high - (high - low)*math.sin(math.pi*(t - warm)/(2*(n - warm)))**2)
         t += 1
     return out
 
-@wrong("a straight line")
-def cosine_lrs(n, high, low): return [high*(1 - t/n) + low*t/n for t in range(n + 1)]
+@wrong("the peak comes twice")
+def cosine_lrs(n, high, low, warm):
+    up = [low + (high - low)*t/warm for t in range(warm + 1)] if warm else []
+    return up + [high - (high - low)*math.sin(math.pi*t/(2*(n - warm)))**2 for t in range(n - warm + 1)]
+
+@wrong("there is no way up")
+def cosine_lrs(n, high, low, warm): return [low + (high - low)*(1 + math.cos(math.pi*t/n))/2 for t in range(n + 1)]
+
+@wrong("the wave began at step 0")
+def cosine_lrs(n, high, low, warm):
+    return [low + (high - low)*(t/warm if t < warm else (1 + math.cos(math.pi*t/n))/2) for t in range(n + 1)]
+
+@wrong("the way up starts from 0")
+def cosine_lrs(n, high, low, warm):
+    return [high*t/warm if t < warm else high - (high - low)*math.sin(math.pi*(t - warm)/(2*(n - warm)))**2 for t in range(n + 1)]
+
+@wrong("the way down is a straight line")
+def cosine_lrs(n, high, low, warm):
+    return [low + (high - low)*(t/warm if t < warm else (n - t)/(n - warm)) for t in range(n + 1)]
 
 @wrong("a quarter of a wave")
-def cosine_lrs(n, high, low): return [low - (low - high)*math.cos(math.pi*t/(2*n)) for t in range(n + 1)]
-
-@wrong("it goes the other way")
-def cosine_lrs(n, high, low):
-    middle, half = (high + low)/2, (high - low)/2
-    return [middle - half*math.cos(math.pi*t/n) for t in range(n + 1)]
-
-@wrong("the lower end is added to the whole")
-def cosine_lrs(n, high, low): return [low + high*(0.5 + math.cos(math.pi*t/n)/2) for t in range(n + 1)]
+def cosine_lrs(n, high, low, warm):
+    return [low + (high - low)*(t/warm if t < warm else math.cos(math.pi*(t - warm)/(2*(n - warm)))) for t in range(n + 1)]
 
 @wrong("it returns a generator")
-def cosine_lrs(n, high, low): return (low + (high - low)*(1 + math.cos(math.pi*t/n))/2 for t in range(n + 1))
+def cosine_lrs(n, high, low, warm):
+    return (low + (high - low)*(t/warm if t < warm else (1 + math.cos(math.pi*(t - warm)/(n - warm)))/2) for t in range(n + 1))
 
 # clip_norm
 
@@ -199,6 +235,11 @@ def clip_norm(grads, max_norm): return [torch.where(g.abs() > max_norm, g.sign()
 def clip_norm(grads, max_norm):
     norm = torch.stack([g.norm() for g in grads]).norm()
     return [g/norm*max_norm if norm > 0 else g for g in grads]
+
+@wrong("something is added to the length")
+def clip_norm(grads, max_norm):
+    norm = torch.cat([g.reshape(-1) for g in grads]).norm()
+    return [g*torch.clamp(max_norm/(norm + 1e-6), max=1.) for g in grads]
 
 @wrong("the root is not taken")
 def clip_norm(grads, max_norm):
