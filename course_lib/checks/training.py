@@ -40,7 +40,7 @@ def slices(
     pairs = [(i, min(i + bs, n)) for i in range(0, n, bs)]
     return [(a, b) for a, b in pairs if b - a == bs or not drop_last]
 
-# %% ../../nbs/checks/10_training.ipynb #e9b818f9
+# %% ../../nbs/checks/10_training.ipynb #1f6657ee
 @slices.mistake("the last end lies beyond the items", "Python's slices forgive that. But how many items does the last batch have?")
 def _(n, bs, drop_last): return [(i, i + bs) for i in range(0, n, bs) if i + bs <= n or not drop_last]
 
@@ -57,6 +57,9 @@ def _(n, bs, drop_last):
 
 @slices.mistake("the end is the last index", "In Python the end of a slice is the first index that is not in it.")
 def _(n, bs, drop_last): return [(i, min(i + bs, n) - 1) for i in range(0, n, bs) if i + bs <= n or not drop_last]
+
+@slices.mistake("where a batch begins and how many it has", "The second number is where the batch ends: x[begin:end] is the batch.")
+def _(n, bs, drop_last): return [(i, min(bs, n - i)) for i in range(0, n, bs) if i + bs <= n or not drop_last]
 
 @slices.mistake("an empty batch at the end", "What is between the last two numbers if it comes out even?")
 def _(n, bs, drop_last): return [(i*bs, min(i*bs + bs, n)) for i in range(n//bs + (not drop_last))]
@@ -183,7 +186,7 @@ def batches_by_length(
     order = sorted(range(len(lengths)), key=lambda i: lengths[i])
     return [order[i:i+bs] for i in range(0, len(order), bs)]
 
-# %% ../../nbs/checks/10_training.ipynb #1432cbe8
+# %% ../../nbs/checks/10_training.ipynb #865ee58d
 def _cut(order, bs): return [order[i:i+bs] for i in range(0, len(order), bs)]
 
 @batches_by_length.mistake("lengths in place of indices", "A sampler gives indices: where the items stand, not how long they are.")
@@ -197,6 +200,9 @@ def _(lengths, bs): return _cut(sorted(range(len(lengths)), key=lambda i: (lengt
 
 @batches_by_length.mistake("sorted within each batch only", "First sort all, then cut.")
 def _(lengths, bs): return [sorted(o, key=lambda i: lengths[i]) for o in _cut(list(range(len(lengths))), bs)]
+
+@batches_by_length.mistake("each length has batches of its own", "Similar is enough: a batch is filled up with items that are longer.")
+def _(lengths, bs): return [o for k in sorted(set(lengths)) for o in _cut([i for i, n in enumerate(lengths) if n == k], bs)]
 
 @batches_by_length.mistake("the smaller batch is left out", "What happens to the longest items?")
 def _(lengths, bs): return [o for o in _cut(sorted(range(len(lengths)), key=lambda i: lengths[i]), bs) if len(o) == bs]
