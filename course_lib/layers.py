@@ -10,6 +10,7 @@ __all__ = ['linear', 'Linear', 'Sigmoid', 'Tanh', 'ReLU', 'LeakyReLU', 'GELU', '
 # %% ../nbs/07_layers.ipynb #f3921cea
 import math, torch
 from collections.abc import Callable
+from fastcore.basics import patch
 from torch import Tensor
 from .init import fan_in_and_fan_out, kaiming_uniform_
 from .module import Module, Parameter
@@ -579,48 +580,59 @@ class _BatchNormNd(Module):
         for k, v in buffers.items(): self.register_buffer(k, v if track_running_stats else None)
         self.reset_parameters()
 
-    def reset_running_stats(self) -> None:
-        "Forget all batches: mean 0 and variance 1."
-        if not self.track_running_stats: return
-        self.running_mean.zero_()
-        self.running_var.fill_(1)
-        self.num_batches_tracked.zero_()
+# %% ../nbs/07_layers.ipynb #f99ee8ec
+@patch
+def reset_running_stats(self: _BatchNormNd) -> None:
+    "Forget all batches: mean 0 and variance 1."
+    if not self.track_running_stats: return
+    self.running_mean.zero_()
+    self.running_var.fill_(1)
+    self.num_batches_tracked.zero_()
 
-    def reset_parameters(self) -> None:
-        "Weights of 1, a bias of 0, and no batches seen."
-        self.reset_running_stats()
-        _ones_and_zeros(self.weight, self.bias)
+@patch
+def reset_parameters(self: _BatchNormNd) -> None:
+    "Weights of 1, a bias of 0, and no batches seen."
+    self.reset_running_stats()
+    _ones_and_zeros(self.weight, self.bias)
 
-    def forward(self, x: Tensor) -> Tensor:
-        if x.ndim not in self._ndims or x.shape[1] != self.num_features:
-            raise ValueError(f"expected inputs {self._shape.format(self.num_features)}, got "
-                             f"{tuple(x.shape)}: there must be {self.num_features} channels")
-        measured = self.training or self.running_mean is None
-        if measured and x.numel() == self.num_features:
-            raise ValueError("expected more than 1 value per channel when training, got 1 in "
-                             f"{tuple(x.shape)}: use a larger batch, or eval()")
-        wide, weight, bias = _wide(x, self.weight, self.bias, (self.num_features,))
-        if measured: return self._measured(wide, weight, bias).to(x.dtype)
-        scale = weight*(self.running_var + self.eps).rsqrt()
-        return _each_channel(wide, scale, bias - self.running_mean*scale).to(x.dtype)
+# %% ../nbs/07_layers.ipynb #a42b6dcb
+@patch
+def forward(self: _BatchNormNd, x: Tensor) -> Tensor:
+    "`x` (n, num_features, ...), normalised channel by channel, times weight plus bias; of the same shape."
+    if x.ndim not in self._ndims or x.shape[1] != self.num_features:
+        raise ValueError(f"expected inputs {self._shape.format(self.num_features)}, got "
+                         f"{tuple(x.shape)}: there must be {self.num_features} channels")
+    measured = self.training or self.running_mean is None
+    if measured and x.numel() == self.num_features:
+        raise ValueError("expected more than 1 value per channel when training, got 1 in "
+                         f"{tuple(x.shape)}: use a larger batch, or eval()")
+    wide, weight, bias = _wide(x, self.weight, self.bias, (self.num_features,))
+    if measured: return self._measured(wide, weight, bias).to(x.dtype)
+    scale = weight*(self.running_var + self.eps).rsqrt()
+    return _each_channel(wide, scale, bias - self.running_mean*scale).to(x.dtype)
 
-    def _measured(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        "Normalise by the batch, and track it. An empty batch is counted, and nothing more."
-        tracked = self.training and self.track_running_stats
-        if tracked: self.num_batches_tracked.add_(1)
-        if not x.numel(): return _each_channel(x, weight, bias)
-        out, mean, var = _BatchNorm.apply(x, weight, bias, self.eps)
-        if tracked:
-            share = 1/self.num_batches_tracked.item() if self.momentum is None else self.momentum
-            n = x.numel()/self.num_features
-            self.running_mean.lerp_(mean.to(self.running_mean.dtype), share)
-            self.running_var.lerp_((var*(n/(n - 1))).to(self.running_var.dtype), share)
-        return out
+# %% ../nbs/07_layers.ipynb #bab97b41
+@patch
+def _measured(self: _BatchNormNd, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    "Normalise by the batch, and track it. An empty batch is counted, and nothing more."
+    tracked = self.training and self.track_running_stats
+    if tracked: self.num_batches_tracked.add_(1)
+    if not x.numel(): return _each_channel(x, weight, bias)
+    out, mean, var = _BatchNorm.apply(x, weight, bias, self.eps)
+    if tracked:
+        share = 1/self.num_batches_tracked.item() if self.momentum is None else self.momentum
+        n = x.numel()/self.num_features
+        self.running_mean.lerp_(mean.to(self.running_mean.dtype), share)
+        self.running_var.lerp_((var*(n/(n - 1))).to(self.running_var.dtype), share)
+    return out
 
-    def extra_repr(self) -> str:
-        return (f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}, "
-                f"bias={self.bias is not None}, track_running_stats={self.track_running_stats}")
+@patch
+def extra_repr(self: _BatchNormNd) -> str:
+    "The options, for the repr."
+    return (f"{self.num_features}, eps={self.eps}, momentum={self.momentum}, affine={self.affine}, "
+            f"bias={self.bias is not None}, track_running_stats={self.track_running_stats}")
 
+# %% ../nbs/07_layers.ipynb #be7a47c1
 class BatchNorm1d(_BatchNormNd):
     "Batch normalisation of (n, num_features) or (n, num_features, length), as `torch.nn.BatchNorm1d`."
     _ndims, _shape = (2, 3), "(n, {0}) or (n, {0}, length)"
@@ -739,24 +751,31 @@ class Embedding(Module):
         self.weight = Parameter(weight, requires_grad=not _freeze)
         if _weight is None: self.reset_parameters()
 
-    def reset_parameters(self) -> None:
-        "Draw new rows from a normal distribution; 0 for `padding_idx`."
-        with torch.no_grad():
-            self.weight.normal_()
-            if self.padding_idx is not None: self.weight[self.padding_idx] = 0
+# %% ../nbs/07_layers.ipynb #9975e322
+@patch
+def reset_parameters(self: Embedding) -> None:
+    "Draw new rows from a normal distribution; 0 for `padding_idx`."
+    with torch.no_grad():
+        self.weight.normal_()
+        if self.padding_idx is not None: self.weight[self.padding_idx] = 0
 
-    def forward(self, x: Tensor) -> Tensor:
-        if x.dtype not in (torch.int64, torch.int32):
-            raise TypeError(f"expected indices of type int64 or int32, got {x.dtype}: convert with "
-                            "x.long()")
-        try: out = self.weight.index_select(0, x.flatten()).view(*x.shape, self.embedding_dim)
-        except IndexError:
-            raise IndexRangeError(f"expected indices from 0 to {self.num_embeddings - 1}, got "
-                                  f"{x.min()} to {x.max()}") from None
-        if self.padding_idx is None: return out
-        return torch.where((x == self.padding_idx)[..., None], out.detach(), out)
+# %% ../nbs/07_layers.ipynb #81cff983
+@patch
+def forward(self: Embedding, x: Tensor) -> Tensor:
+    "The rows (..., embedding_dim) for whole numbers `x` (...)."
+    if x.dtype not in (torch.int64, torch.int32):
+        raise TypeError(f"expected indices of type int64 or int32, got {x.dtype}: convert with "
+                        "x.long()")
+    try: out = self.weight.index_select(0, x.flatten()).view(*x.shape, self.embedding_dim)
+    except IndexError:
+        raise IndexRangeError(f"expected indices from 0 to {self.num_embeddings - 1}, got "
+                              f"{x.min()} to {x.max()}") from None
+    if self.padding_idx is None: return out
+    return torch.where((x == self.padding_idx)[..., None], out.detach(), out)
 
-    def extra_repr(self) -> str:
-        s = f"{self.num_embeddings}, {self.embedding_dim}"
-        if self.padding_idx is not None: s += f", padding_idx={self.padding_idx}"
-        return s + f", norm_type={self.norm_type}"*(self.norm_type != 2)
+@patch
+def extra_repr(self: Embedding) -> str:
+    "The options, for the repr."
+    s = f"{self.num_embeddings}, {self.embedding_dim}"
+    if self.padding_idx is not None: s += f", padding_idx={self.padding_idx}"
+    return s + f", norm_type={self.norm_type}"*(self.norm_type != 2)
