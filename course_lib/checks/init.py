@@ -157,7 +157,7 @@ _z = lambda: _numbers(2000, seed=6)
     hints=["What of a function's outputs does the next layer feel: their mean, their std, or something made of both?", "Their second moment. The gain multiplies the std of the weights, so that it has to make up for the root of it."],
 )
 def gain_for(
-    out: Tensor, # what the function gave for inputs of mean 0 and std 1
+    out: Tensor, # what the function gave for inputs of mean 0, std 1; any shape
 ) -> float:      # the gain
     "The factor for the weights of the next layer that makes up for an activation function."
     return out.square().mean().rsqrt().item()
