@@ -8,7 +8,7 @@ __all__ = ['EVENTS', 'PARTS', 'Callback', 'CancelBatchException', 'CancelEpochEx
            'ClipGradCB', 'EarlyStoppingCB', 'LRFinderCB', 'ActivationStatsCB', 'DeviceCB', 'MixedPrecisionCB',
            'CheckpointCB']
 
-# %% ../nbs/11_learner.ipynb #1bb16713
+# %% ../nbs/11_learner.ipynb #daddb1f4
 import html, json, math, os, random, sys, time, zlib
 import numpy as np, torch
 from collections.abc import Callable, Iterable, Iterator
@@ -19,8 +19,8 @@ from functools import partial
 from fastcore.basics import patch
 from io import BytesIO
 from pathlib import Path
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import Tensor
 from tqdm import tqdm
 from typing import Any
@@ -224,7 +224,7 @@ def _bind(self: Learner) -> None:
             raise ValueError(f"{names} both want to do {part}: leave one of them out")
         self._do[part] = getattr(takers[0] if takers else type(self), part)
 
-# %% ../nbs/11_learner.ipynb #2e0a43b5
+# %% ../nbs/11_learner.ipynb #6867854b
 def _batch_size(batch: Any) -> int:
     "How many items a batch has: the first size of its target; 1 for a target without axes."
     try: return batch[-1].shape[0]
@@ -248,30 +248,28 @@ def _note_loss(self: Learner) -> None:
     if self.loss.is_cpu:
         self._total += value*n
         self._n += n
-        if self.check_loss and not math.isfinite(value): raise _not_finite(self, value)
+        if self.check_loss and not math.isfinite(value): raise _not_finite(self, value, self.step, self.batch_idx)
     else:
-        self._late.append((value, n))
+        self._late.append((value, n, self.step, self.batch_idx))
         if len(self._late) == 64: self._read_losses()
 
 @patch
 def _read_losses(self: Learner) -> None:
     "Read the losses that are still on another device, all at once."
     late, self._late = self._late, []
-    values = _floats([o for o, _ in late])
-    for i, (value, (_, n)) in enumerate(zip(values, late), 1):
+    for value, (_, n, *where) in zip(_floats([o[0] for o in late]), late):
         self._total += value*n
         self._n += n
-        if self.check_loss and not math.isfinite(value): raise _not_finite(self, value, len(late) - i)
+        if self.check_loss and not math.isfinite(value): raise _not_finite(self, value, *where)
 
-def _not_finite(learn: Learner, value: float, ago: int = 0) -> NonFiniteLossError:
-    "What to say of a loss that was seen `ago` batches ago."
-    step = f"training step {learn.step - ago}, " if learn.training else "validation, "
-    bad = [o for o in learn.batch if isinstance(o, Tensor) and not o.isfinite().all()]
-    why = "the batch itself has nan or inf in it: clean the data" if bad and not ago else (
-        "a smaller lr may help (LRFinderCB finds one), or ClipGradCB(1.)")
-    return NonFiniteLossError(f"the loss is {value} in {step}epoch {learn.epoch}, batch "
-        f"{learn.batch_idx - ago} (each counted from 0). Remedies: {why}. Learner(..., "
-        "check_loss=False) goes on regardless")
+def _not_finite(learn: Learner, value: float, step: int, batch: int) -> NonFiniteLossError:
+    "What to say of a loss that is no number."
+    where = f"training step {step}" if learn.training else "a validation pass"
+    inside = [o for o in learn.batch if isinstance(o, Tensor) and not o.isfinite().all()]
+    help = "a smaller lr (LRFinderCB helps to find one) or ClipGradCB(1.) may help"
+    if inside and batch == learn.batch_idx: help = "the batch itself has nan or inf in it: clean the data"
+    return NonFiniteLossError(f"the loss is {value} in {where}, epoch {learn.epoch}, batch {batch} "
+        f"(all counted from 0): {help}. Learner(..., check_loss=False) would go on regardless")
 
 # %% ../nbs/11_learner.ipynb #59ebcddb
 class MetricsCB(Callback):
@@ -312,7 +310,7 @@ class MetricsCB(Callback):
 
 def _metric_name(o: Any) -> str: return getattr(getattr(o, "func", o), "__name__", type(o).__name__)
 
-# %% ../nbs/11_learner.ipynb #107000eb
+# %% ../nbs/11_learner.ipynb #7020344c
 def _last_pass(learn: Learner) -> bool:
     "Is this the last pass of an epoch, after which its numbers are complete?"
     return not learn.training or learn.dls.valid is None
@@ -321,7 +319,8 @@ class RecorderCB(Callback):
     """Keeps what happened: `losses` and `lrs`, a number for each training batch, and `epochs`, a dict for
     each epoch with the number of training steps so far and what is in `learn.metrics`."""
     order = 10
-    def before_fit(self, learn): self._late, self._losses, self.lrs, self.epochs = [], [], [], []
+    def __init__(self): self._late, self._losses, self.lrs, self.epochs = [], [], [], []
+    def before_fit(self, learn): RecorderCB.__init__(self)
 
     def after_batch(self, learn):
         if not learn.training: return
@@ -351,13 +350,19 @@ class RecorderCB(Callback):
         self._losses, self._late = state["losses"].tolist(), []
         self.lrs, self.epochs = state["lrs"].tolist(), list(state["epochs"])
 
-# %% ../nbs/11_learner.ipynb #232b163a
+# %% ../nbs/11_learner.ipynb #50e66c12
 @patch
 def plot(self: RecorderCB): # -> matplotlib Figure
     "The loss of each training batch, their mean over some batches, and the validation losses."
-    from matplotlib.figure import Figure
-    fig = Figure(figsize=(7, 3), layout="constrained")
-    ax, losses = fig.subplots(), self.losses
+    import matplotlib.pyplot as plt
+    fig, ax = plt.subplots(figsize=(7, 3), layout="constrained")
+    self._draw(ax)
+    return fig
+
+@patch
+def _draw(self: RecorderCB, ax: Any) -> None:
+    "What `plot` shows, on matplotlib axes."
+    losses = self.losses
     wide = max(len(losses)//40, 1)
     smooth = np.convolve(losses, np.ones(wide)/wide, "valid") if losses else []
     ax.plot(losses, lw=0.6, color="#999999", label="training, each batch")
@@ -367,7 +372,6 @@ def plot(self: RecorderCB): # -> matplotlib Figure
     ax.set(xlabel="training batch", ylabel="loss")
     ax.grid(alpha=0.3)
     ax.legend(frameon=False)
-    return fig
 
 # %% ../nbs/11_learner.ipynb #db7fb949
 def _display() -> Callable | None:
@@ -388,7 +392,7 @@ class _Live:
         if self.handle: self.handle.update(o)
         else: self.handle = self.display(o, display_id=True)
 
-# %% ../nbs/11_learner.ipynb #b4410b32
+# %% ../nbs/11_learner.ipynb #09a21e4b
 class _Table:
     "Rows of numbers, and a line of text below; shows itself as HTML or as text."
     def __init__(self): self.rows, self.bar = [], ""
@@ -404,15 +408,16 @@ class _Table:
         return "\n".join([*lines, self.bar]).strip("\n")
 
     def _repr_html_(self) -> str:
-        def line(tag, o):
-            return "<tr>" + "".join(f'<{tag} style="{style}">{html.escape(c)}</{tag}>' for c in o) + "</tr>"
+        style = "text-align:right;padding:.2em .8em"
+        def line(tag: str, words: list[str]) -> str:
+            return "<tr>" + "".join(f'<{tag} style="{style}">{html.escape(o)}</{tag}>' for o in words) + "</tr>"
         head, *rows = self.cells()
         bar = f'<pre style="background:transparent;color:inherit">{self.bar}</pre>' if self.bar else ""
         return f"<table>{line('th', head)}{''.join(line('td', o) for o in rows)}</table>{bar}"
 
 def _number(o: Any) -> str: return f"{o:#.4g}" if isinstance(o, float) else str(o)
 
-# %% ../nbs/11_learner.ipynb #baef53f4
+# %% ../nbs/11_learner.ipynb #ffd6d24f
 class ProgressCB(Callback):
     """A bar while a pass goes on, and a line of numbers for each epoch.
 
@@ -421,7 +426,7 @@ class ProgressCB(Callback):
     order = 60
     def __init__(self,
         every: float = 0.2, # seconds from one look at the bar to the next
-    ): self.every = every
+    ): self.every, self._live, self._bar = every, None, None
 
     def before_fit(self, learn):
         self._live, self._table, self._bar, self._next = _Live(), _Table(), None, 0.
@@ -461,10 +466,11 @@ class ProgressCB(Callback):
         self._bar = None
 
     def cleanup_fit(self, learn):
+        if not self._live: return
         self._table.bar = ""
         self._live.show(self._table)
 
-# %% ../nbs/11_learner.ipynb #8e6577fa
+# %% ../nbs/11_learner.ipynb #62836ce5
 class _Picture:
     "A figure as PNG, with a line of text where there are no pictures."
     def __init__(self, fig: Any, text: str): self.fig, self.text = fig, text
@@ -491,24 +497,26 @@ class PlotCB(RecorderCB):
     In a notebook the figure stays; in a terminal or a log, a line of text blocks is written at the
     end."""
     order = 61
+    _live = None
     def before_fit(self, learn):
         super().before_fit(learn)
         self._live, self._next = _Live(), time.perf_counter() + 1
 
     def after_batch(self, learn):
         super().after_batch(learn)
-        if self._live and time.perf_counter() > self._next: self._draw()
+        if self._live and time.perf_counter() > self._next: self._show()
 
-    def _draw(self) -> None:
-        start = time.perf_counter()
-        text = f"loss {_sparkline(self.losses)}"
-        self._live.show(_Picture(self.plot(), text))
+    def _show(self) -> None:
+        from matplotlib.figure import Figure # not pyplot's, which would show it once more
+        start, fig = time.perf_counter(), Figure(figsize=(7, 3), layout="constrained")
+        self._draw(fig.subplots())
+        self._live.show(_Picture(fig, f"loss {_sparkline(self.losses)}"))
         now = time.perf_counter()
         self._next = now + max(1., 20*(now - start)) # at most a twentieth of the time goes into drawing
 
     def cleanup_fit(self, learn):
-        if self._live: self._draw()
-        else: print(f"loss {_sparkline(self.losses)}", flush=True)
+        if self._live: self._show()
+        elif self.losses: print(f"loss {_sparkline(self.losses)}", flush=True)
 
 # %% ../nbs/11_learner.ipynb #4b80c905
 class SchedulerCB(Callback):
@@ -569,7 +577,7 @@ def _restore(model: Any, weights: dict[str, Any]) -> None:
     else:
         for p, o in zip(model.parameters(), weights.values()): p.copy_(o)
 
-# %% ../nbs/11_learner.ipynb #071fc883
+# %% ../nbs/11_learner.ipynb #797e4746
 class EarlyStoppingCB(Callback):
     """Stops after `patience` epochs in a row without a better value, and puts the best weights back.
 
@@ -583,7 +591,7 @@ class EarlyStoppingCB(Callback):
     ):
         if patience < 1: raise ValueError(f"patience must be 1 or more, got {patience}")
         self.patience, self.monitor = patience, monitor
-        self.best = best or (min if "loss" in monitor else max)
+        self.best, self.weights = best or (min if "loss" in monitor else max), None
 
     def before_fit(self, learn): self.value, self.waited, self.weights = None, 0, None
 
@@ -601,6 +609,7 @@ class EarlyStoppingCB(Callback):
 
     def cleanup_fit(self, learn):
         if self.weights is not None: _restore(learn.model, self.weights)
+        self.weights = None
 
     def state_dict(self) -> dict[str, Any]:
         "The best value so far, its weights, and how many epochs have passed since."
@@ -612,7 +621,7 @@ class EarlyStoppingCB(Callback):
         "Go on waiting."
         self.value, self.waited, self.weights = state["value"], state["waited"], state["weights"]
 
-# %% ../nbs/11_learner.ipynb #0a49917a
+# %% ../nbs/11_learner.ipynb #f3a30841
 class LRFinderCB(Callback):
     """Raises the learning rate from step to step until the loss gets out of hand, then puts weights and
     optimizer back ([Smith](https://arxiv.org/abs/1506.01186)).
@@ -626,7 +635,7 @@ class LRFinderCB(Callback):
     ):
         if not (0 < start < end and n_steps > 1):
             raise ValueError(f"expected 0 < start < end and n_steps > 1, got {start}, {end}, {n_steps}")
-        self.start, self.end, self.n_steps, self.worse = start, end, n_steps, worse
+        self.start, self.end, self.n_steps, self.worse, self._kept = start, end, n_steps, worse, None
 
     def before_fit(self, learn):
         self.lrs, self.losses = [], []
@@ -647,7 +656,8 @@ class LRFinderCB(Callback):
         if len(self.losses) == self.n_steps: raise CancelFitException
 
     def cleanup_fit(self, learn):
-        weights, opt = self._kept
+        if self._kept is None: return
+        (weights, opt), self._kept = self._kept, None
         _restore(learn.model, weights)
         learn.opt.load_state_dict(opt)
 
@@ -666,9 +676,8 @@ class LRFinderCB(Callback):
 
     def plot(self): # -> matplotlib Figure
         "The loss, and its running mean, against the learning rate."
-        from matplotlib.figure import Figure
-        fig = Figure(figsize=(6, 3), layout="constrained")
-        ax = fig.subplots()
+        import matplotlib.pyplot as plt
+        fig, ax = plt.subplots(figsize=(6, 3), layout="constrained")
         ax.semilogx(self.lrs, self.losses, lw=0.8, color="#999999", label="loss of a batch")
         ax.semilogx(self.lrs, self.smooth(), lw=2, color="#0072B2", label="running mean")
         ax.axvline(self.suggestion(), ls="--", color="#D55E00", label=f"suggestion, {self.suggestion():.2g}")
@@ -677,7 +686,7 @@ class LRFinderCB(Callback):
         ax.legend(frameon=False)
         return fig
 
-# %% ../nbs/11_learner.ipynb #cdb80e4d
+# %% ../nbs/11_learner.ipynb #0c11dcc6
 class ActivationStatsCB(Callback):
     """Watches what layers give while they train: mean, std, dead units and a histogram of each batch.
 
@@ -687,7 +696,9 @@ class ActivationStatsCB(Callback):
         select: Callable | None = None, # takes a module, says if it is watched; by default those without children
         limits: tuple[float, float] = (-4., 4.), # the histogram's ends; what is beyond counts at the end
         bins: int = 40,                 # how many bars the histogram has
-    ): self.select, self.limits, self.bins, self._handles = select or _is_leaf, limits, bins, []
+    ):
+        self.select, self.limits, self.bins = select or _is_leaf, limits, bins
+        self._seen, self._handles = {}, []
 
     def before_fit(self, learn):
         if not hasattr(learn.model, "named_modules"):
@@ -734,13 +745,13 @@ class ActivationStatsCB(Callback):
         "For each layer the histogram of each batch, (n_steps, bins); each sums to 1."
         return self._column(slice(3, None))
 
-# %% ../nbs/11_learner.ipynb #d29e768e
+# %% ../nbs/11_learner.ipynb #60b6492c
 @patch
 def plot(self: ActivationStatsCB): # -> matplotlib Figure
     "Means, standard deviations and dead units of each layer, batch by batch."
-    from matplotlib.figure import Figure
-    fig = Figure(figsize=(10, 3), layout="constrained")
-    for ax, values, what in zip(fig.subplots(1, 3), (self.means, self.stds, self.dead), ("mean", "std", "part of units that are dead")):
+    import matplotlib.pyplot as plt
+    fig, axs = plt.subplots(1, 3, figsize=(10, 3), layout="constrained")
+    for ax, values, what in zip(axs, (self.means, self.stds, self.dead), ("mean", "std", "part of units that are dead")):
         for i, (name, o) in enumerate(values.items()): ax.plot(o, lw=1, ls=("-", "--", "-.", ":")[i % 4], label=name)
         ax.set(xlabel="training batch", ylabel=what)
         ax.grid(alpha=0.3)
@@ -751,12 +762,12 @@ def plot(self: ActivationStatsCB): # -> matplotlib Figure
 @patch
 def plot_hist(self: ActivationStatsCB): # -> matplotlib Figure
     "The histograms as a picture for each layer: batches from left to right, values from below to above."
-    from matplotlib.figure import Figure
+    import matplotlib.pyplot as plt
     hists = self.hists
     cols = min(len(hists), 4)
     rows = -(-len(hists)//cols)
-    fig = Figure(figsize=(2.7*cols, 2.2*rows), layout="constrained")
-    axs = fig.subplots(rows, cols, squeeze=False, sharex=True, sharey=True)
+    size = 2.7*cols, 2.2*rows
+    fig, axs = plt.subplots(rows, cols, figsize=size, squeeze=False, sharex=True, sharey=True, layout="constrained")
     for ax in axs.flat[len(hists):]: ax.set_axis_off()
     for ax, (name, o) in zip(axs.flat, hists.items()):
         image = ax.imshow(o.T, origin="lower", aspect="auto", vmin=0, vmax=0.3, extent=(0, len(o), *self.limits), cmap="viridis")
@@ -788,7 +799,7 @@ def _to(o: Any, device: torch.device) -> Any:
     if isinstance(o, tuple) and hasattr(o, "_fields"): return type(o)(*(_to(v, device) for v in o))
     return type(o)(_to(v, device) for v in o) if isinstance(o, (list, tuple)) else o
 
-# %% ../nbs/11_learner.ipynb #7eeb1d4c
+# %% ../nbs/11_learner.ipynb #f334c161
 class MixedPrecisionCB(Callback):
     """Forward passes in a shorter float type, by
     [torch.autocast](https://docs.pytorch.org/docs/stable/amp.html); weights and losses stay as they are.
@@ -800,13 +811,13 @@ class MixedPrecisionCB(Callback):
     ):
         if dtype not in (torch.bfloat16, torch.float16):
             raise ValueError(f"expected torch.bfloat16 or torch.float16, got {dtype}")
-        self.dtype = dtype
+        self.dtype, self._cast = dtype, None
 
     def before_fit(self, learn):
         device = next(iter(learn.model.parameters())).device.type
         if device == "cpu" and self.dtype == torch.float16:
             raise ValueError("torch.float16 needs a GPU, and the model is on the CPU: take torch.bfloat16")
-        self.device, self._cast = device, None
+        self.device = device
         self.scaler = torch.amp.GradScaler(device, enabled=self.dtype == torch.float16)
 
     def before_batch(self, learn):
@@ -844,10 +855,11 @@ class MixedPrecisionCB(Callback):
         "Go on with a scale."
         if state: self.scaler.load_state_dict(state)
 
-# %% ../nbs/11_learner.ipynb #5a573516
+# %% ../nbs/11_learner.ipynb #d61307ce
 def _pack(o: Any, tensors: dict[str, Tensor], path: str) -> Any:
     "`o` as JSON can write it; its tensors go into `tensors`, under names that begin with `path`."
     if isinstance(o, Tensor):
+        while path in tensors: path += "'" # as for the keys 1 and "1"
         tensors[path] = o.detach().cpu().clone(memory_format=torch.contiguous_format)
         return {"tensor": path}
     if isinstance(o, dict): return {"dict": [[k, _pack(v, tensors, f"{path}.{k}")] for k, v in o.items()]}
@@ -865,13 +877,15 @@ def _unpack(o: Any, tensors: dict[str, Tensor]) -> Any:
     if kind == "dict": return {k: _unpack(v, tensors) for k, v in inside}
     return (tuple if kind == "tuple" else list)(_unpack(v, tensors) for v in inside)
 
-# %% ../nbs/11_learner.ipynb #be3fc49a
+# %% ../nbs/11_learner.ipynb #d18d6def
 _FORMAT = "course_lib.learner checkpoint 1"
 
 def _checksum(text: str, tensors: dict[str, Tensor]) -> str:
     "A number that changes when the text or a tensor changes."
     crc = zlib.crc32(text.encode())
-    for k in sorted(tensors): crc = zlib.crc32(tensors[k].reshape(-1).view(torch.uint8).numpy(), crc)
+    for k, t in sorted(tensors.items()):
+        crc = zlib.crc32(f"{k} {t.dtype} {tuple(t.shape)}".encode(), crc)
+        crc = zlib.crc32(t.reshape(-1).view(torch.uint8).numpy(), crc)
     return f"{crc:08x}"
 
 def _write(path: Path, state: Any) -> None:
@@ -889,15 +903,16 @@ def _write(path: Path, state: Any) -> None:
 
 def _read(path: Path) -> Any:
     "What was written to `path`; `ValueError` if that is damaged, or was not written by `_write`."
-    try:
-        with safe_open(path, "pt") as f:
-            meta, tensors = f.metadata() or {}, {k: f.get_tensor(k) for k in f.keys()}
+    data = path.read_bytes()
+    try: tensors = load(data)
     except SafetensorError as e:
         raise ValueError(f"{path.name} is no whole safetensors file ({e}): it was cut off, or is "
                          "something else") from None
+    size = int.from_bytes(data[:8], "little") # of the header, which is JSON
+    meta = json.loads(data[8:8 + size]).get("__metadata__", {})
     if meta.get("format") != _FORMAT:
         raise ValueError(f"{path.name} is not a checkpoint that CheckpointCB wrote")
-    if meta.get("checksum") != _checksum(meta["state"], tensors):
+    if meta.get("checksum") != _checksum(meta.get("state", ""), tensors):
         raise ValueError(f"{path.name} is damaged: its checksum is not that of its contents")
     return _unpack(json.loads(meta["state"]), tensors)
 
@@ -967,7 +982,7 @@ def _file(path: str | os.PathLike) -> Path:
     path = Path(path)
     return path/"checkpoint.safetensors" if path.is_dir() else path
 
-# %% ../nbs/11_learner.ipynb #9fe52935
+# %% ../nbs/11_learner.ipynb #2eb6481a
 def _shapes(weights: dict[str, Any]) -> dict[str, str]:
     return {k: f"{tuple(v.shape)} {v.dtype}" if isinstance(v, Tensor) else type(v).__name__ for k, v in weights.items()}
 
@@ -996,14 +1011,15 @@ class _Checkpoint:
     def go_on(self, learn: Learner) -> tuple[int, Iterator]:
         "Put everything back; how many batches are done, and an iterator over the rest."
         s = self.state
-        learn.opt.load_state_dict(s["opt"])
-        for cb, (_, state) in zip(_stateful(learn), s["cbs"]): cb.load_state_dict(state)
-        _restore(learn.model, s["model"])
-        learn.step, learn._total, learn._n, learn._start = s["step"], s["total"], s["n"], s["start"]
         _set_random_states(s["start"], learn.dls)
         batches = iter(learn.dl)
         for i in range(s["done"]):
             if next(batches, None) is None:
-                raise ValueError(f"the checkpoint was written after {s['done']} batches, the loader has only {i}")
+                raise ValueError(f"the checkpoint was written after {s['done']} batches of a pass, "
+                                 f"and the loader has only {i}")
+        learn.opt.load_state_dict(s["opt"])
+        for cb, (_, state) in zip(_stateful(learn), s["cbs"]): cb.load_state_dict(state)
+        _restore(learn.model, s["model"])
+        learn.step, learn._total, learn._n, learn._start = s["step"], s["total"], s["n"], s["start"]
         _set_random_states(s["now"], learn.dls)
         return s["done"], batches
