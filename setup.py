@@ -28,7 +28,7 @@ setup(
     classifiers=["Intended Audience :: Education", "Topic :: Scientific/Engineering :: Artificial Intelligence"]
         + [f"Programming Language :: Python :: {o}" for o in cfg["python_versions"].split()],
     packages=find_packages(include=["course_lib", "course_lib.*"]),
-    package_data={"course_lib": ["_mnist/*"]},
+    package_data={"course_lib": ["_mnist/*", "_models/*"]},
     install_requires=lines("requirements"),
     extras_require=extras,
     zip_safe=False,
