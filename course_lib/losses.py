@@ -166,7 +166,7 @@ def nll_loss(
     target, ignored = _classes(input, target, dim, ignore_index)
     picked = _pick(x, target, dim)
     share = _shares(target, ignored, weight, x)
-    loss = (-picked).masked_fill(ignored, 0)*share # 0 first: an infinite loss times a share of 0 is nan
+    loss = (-picked).masked_fill(ignored, 0)*share # filled first: inf*0 is nan
     return _reduce(loss, reduction, input.dtype, share)
 
 # %% ../nbs/08_losses.ipynb #4c35bf4a
@@ -233,7 +233,7 @@ def cross_entropy(
     if _is_soft(input, target, ignore_index):
         return _reduce(_soft_loss(x, target, weight, label_smoothing, dim), reduction, input.dtype)
     target, ignored = _classes(input, target, dim, ignore_index)
-    picked = _PickedLogProb.apply(x, target, dim) # smoothed or not: it refuses what is no class
+    picked = _PickedLogProb.apply(x, target, dim) # it also refuses what is no class
     share = _shares(target, ignored, weight, x)
     if label_smoothing: loss = _soft_loss(x, _one_hot(x, target, dim), weight, label_smoothing, dim)
     else: loss = -picked*share
@@ -269,7 +269,7 @@ def binary_cross_entropy_with_logits(
     x, t = _floats(input), _floats(target)
     _check_equal(input, target)
     yes = _Softplus.apply(-x) # the loss of a target 1
-    if pos_weight is not None: yes = yes*(1 + (pos_weight - 1)*t) # 1 for t = 0, pos_weight for 1
+    if pos_weight is not None: yes = yes*(1 + (pos_weight - 1)*t) # times 1 where t = 0
     loss = (1 - t)*x + yes
     return _reduce(loss if weight is None else loss*weight, reduction, input.dtype)
 

@@ -277,7 +277,7 @@ def _update(self: RMSprop, params: list[Tensor], grads: list[Tensor], group: dic
     steps, squares, *more = self._buffers(params, "step", "square_avg", *names)
     if group["maximize"]: grads = torch._foreach_neg(grads)
     if wd: grads = torch._foreach_add(grads, params, alpha=wd)
-    torch._foreach_add_(steps, torch.ones(()), alpha=1.) # a number would be wrapped anew for each
+    torch._foreach_add_(steps, torch.ones(()), alpha=1.) # a number 1 takes longer
     torch._foreach_mul_(squares, alpha)
     torch._foreach_addcmul_(squares, grads, grads, 1 - alpha)
     if group["centered"]:

@@ -29,7 +29,7 @@ from ..exercises import Exercise
     hints=["Which number can be subtracted from all of them, so that the largest exponential is 1?", "What is subtracted inside the exponentials is added outside the logarithm."],
 )
 def log_sum_exp(
-    xs: list[float], # at least one; some, but not all, may be minus infinity; none is nan or plus infinity
+    xs: list[float], # at least one; some, but not all, may be -inf; none is nan or inf
 ) -> float:          # log(exp(xs[0]) + exp(xs[1]) + ...)
     "The logarithm of the sum of the exponentials of `xs`."
     m = max(xs)
