@@ -499,8 +499,8 @@ def _standardized(x: Tensor, dims: tuple[int, ...], eps: float) -> Tensor:
 # %% ../nbs/07_layers.ipynb #df507158
 def _wide(x: Tensor, weight: Tensor | None, bias: Tensor | None, shape: tuple[int, ...]) -> tuple:
     "All three in at least 32 bits, with ones and zeros of `shape` where there is no weight or bias."
-    if weight is not None and bias is not None and x.dtype == weight.dtype == bias.dtype == torch.float32:
-        return x, weight, bias # as they mostly are
+    if weight is not None and bias is not None and x.dtype == weight.dtype == bias.dtype:
+        if x.dtype == torch.float32: return x, weight, bias # as they mostly are
     dtype = torch.promote_types(x.dtype, torch.float32)
     weight = x.new_ones(shape, dtype=dtype) if weight is None else weight.to(dtype)
     return x.to(dtype), weight, x.new_zeros(shape, dtype=dtype) if bias is None else bias.to(dtype)
@@ -598,7 +598,7 @@ def reset_parameters(self: _BatchNormNd) -> None:
 # %% ../nbs/07_layers.ipynb #a42b6dcb
 @patch
 def forward(self: _BatchNormNd, x: Tensor) -> Tensor:
-    "`x` (n, num_features, ...), normalised channel by channel, times weight plus bias; of the same shape."
+    "`x` (n, num_features, ...), each channel normalised, times weight plus bias; of the same shape."
     if x.ndim not in self._ndims or x.shape[1] != self.num_features:
         raise ValueError(f"expected inputs {self._shape.format(self.num_features)}, got "
                          f"{tuple(x.shape)}: there must be {self.num_features} channels")
@@ -646,11 +646,11 @@ class _LayerNorm(torch.autograd.Function):
     "Each row of x (n, d) normalised, times weight (d,) plus bias (d,)."
     @staticmethod
     def forward(ctx, x, weight, bias, eps):
-        n = x.shape[1]
-        d = torch.sub(x, x.sum(1, keepdim=True), alpha=1/max(n, 1))
-        var = torch.linalg.vector_norm(d, dim=1, keepdim=True).square_().div_(n)
+        d = x.shape[1]
+        dev = torch.sub(x, x.sum(1, keepdim=True), alpha=1/max(d, 1)) # minus the mean
+        var = torch.linalg.vector_norm(dev, dim=1, keepdim=True).square_().div_(d)
         rstd = var.add_(eps).rsqrt_()
-        xhat = d.mul_(rstd)
+        xhat = dev.mul_(rstd)
         ctx.save_for_backward(x, weight, bias, xhat, rstd)
         ctx.eps = eps
         return torch.addcmul(bias, xhat, weight)
@@ -663,7 +663,7 @@ class _LayerNorm(torch.autograd.Function):
             return *_differentiable(ctx, clear, g, x, weight, bias)[:3], None
         gx = g*xhat
         gweight, w = gx.sum(0), weight/-len(weight)
-        shift, stretch = (torch.mv(o, w).unsqueeze(1) for o in (g, gx)) # minus the means of the formula
+        shift, stretch = (torch.mv(o, w)[:, None] for o in (g, gx)) # minus the formula's means
         gx = torch.addcmul(shift, g, weight, out=gx).addcmul_(xhat, stretch).mul_(rstd)
         return gx, gweight, g.sum(0), None
 
@@ -694,20 +694,26 @@ class LayerNorm(Module):
         "Weights of 1 and a bias of 0."
         _ones_and_zeros(self.weight, self.bias)
 
-    def forward(self, x: Tensor) -> Tensor:
-        rest = x.ndim - len(self.normalized_shape)
-        if rest < 0 or x.shape[rest:] != self.normalized_shape:
-            sizes = ", ".join(map(str, self.normalized_shape))
-            raise ValueError(f"expected inputs (..., {sizes}), got {tuple(x.shape)}: the last axes "
-                             "must have these sizes")
-        n, d = math.prod(x.shape[:rest]), math.prod(self.normalized_shape)
-        wide, weight, bias = _wide(x, self.weight, self.bias, self.normalized_shape)
-        out = _LayerNorm.apply(_shaped(wide.contiguous(), n, d), _shaped(weight, d), _shaped(bias, d), self.eps)
-        return _shaped(out, *x.shape).to(x.dtype)
+# %% ../nbs/07_layers.ipynb #9b45954a
+@patch
+def forward(self: LayerNorm, x: Tensor) -> Tensor:
+    "`x` (..., *normalized_shape), each item normalised, times weight plus bias; of the same shape."
+    rest = x.ndim - len(self.normalized_shape)
+    if rest < 0 or x.shape[rest:] != self.normalized_shape:
+        sizes = ", ".join(map(str, self.normalized_shape))
+        raise ValueError(f"expected inputs (..., {sizes}), got {tuple(x.shape)}: the last axes "
+                         "must have these sizes")
+    n, d = math.prod(x.shape[:rest]), math.prod(self.normalized_shape)
+    wide, weight, bias = _wide(x, self.weight, self.bias, self.normalized_shape)
+    rows = _shaped(wide.contiguous(), n, d)
+    out = _LayerNorm.apply(rows, _shaped(weight, d), _shaped(bias, d), self.eps)
+    return _shaped(out, *x.shape).to(x.dtype)
 
-    def extra_repr(self) -> str:
-        return (f"{self.normalized_shape}, eps={self.eps}, "
-                f"elementwise_affine={self.elementwise_affine}, bias={self.bias is not None}")
+@patch
+def extra_repr(self: LayerNorm) -> str:
+    "The options, for the repr."
+    return (f"{self.normalized_shape}, eps={self.eps}, "
+            f"elementwise_affine={self.elementwise_affine}, bias={self.bias is not None}")
 
 # %% ../nbs/07_layers.ipynb #edefb1fc
 class IndexRangeError(IndexError, ValueError):
