@@ -83,7 +83,7 @@ def plot_stack(
     if not stacks: raise ValueError("expected at least one stack, got none")
     colours = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#E69F00", "#56B4E9"
     styles = "-", "--", "-.", ":"
-    fig, ax = plt.subplots(figsize=(9, 3.8), layout="constrained")
+    fig, ax = plt.subplots(figsize=(6.6, 4.2), layout="constrained")
     for i, (name, (_, stds)) in enumerate(stacks.items()):
         _plot_one(ax, name, stds, (colours[i % 7], styles[i % 4], "osD^v"[i % 5]))
     ax.axhline(1, color="#888", lw=0.8)
@@ -92,7 +92,7 @@ def plot_stack(
     if high/low > 1e12: # ticks at round powers
         ax.yaxis.set_major_locator(LogLocator(1e10 if high/low > 1e25 else 1e5))
     ax.grid(alpha=0.3)
-    fig.legend(loc="outside right upper", frameon=False, fontsize=9)
+    fig.legend(loc="outside lower center", ncols=2, frameon=False)
     return fig
 
 # %% ../nbs/03_init.ipynb #754ee392
