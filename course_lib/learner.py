@@ -69,7 +69,7 @@ class CancelBatchException(Exception): "Raised by a callback: leave this batch, 
 class CancelEpochException(Exception): "Raised by a callback: leave this pass over the data, go on."
 class CancelFitException(Exception): "Raised by a callback: stop training, quietly."
 
-# %% ../nbs/11_learner.ipynb #a6e4e3a7
+# %% ../nbs/11_learner.ipynb #4c1db5f4
 PARTS = "predict", "get_loss", "backward", "opt_step", "zero_grad" # what a callback may take over
 _STAGES = {k: (f"before_{k}", f"after_{k}", f"cleanup_{k}", cancel) for k, cancel in dict(
     fit=CancelFitException, epoch=CancelEpochException, batch=CancelBatchException).items()}
@@ -93,9 +93,10 @@ class Learner:
     ):
         "`TypeError` for data without train and valid, and for a callback that is none."
         if not (hasattr(dls, "train") and hasattr(dls, "valid")):
-            raise TypeError(f"a {type(dls).__name__} has no train and valid: use DataLoaders(train, valid)")
-        self.model, self.dls, self.loss_func, self.lr, self.opt_func = model, dls, loss_func, lr, opt_func
-        self.cbs, self.check_loss = list(cbs or []), check_loss
+            raise TypeError(f"a {type(dls).__name__} has no train and valid: use "
+                            "DataLoaders(train, valid)")
+        self.model, self.dls, self.loss_func, self.lr = model, dls, loss_func, lr
+        self.cbs, self.opt_func, self.check_loss = list(cbs or []), opt_func, check_loss
         self.opt = self.dl = self.batch = self.preds = self.loss = None
         self.epoch = self.step = self.batch_idx = 0
         self.training, self.metrics = False, {}
@@ -224,7 +225,7 @@ def _bind(self: Learner) -> None:
             raise ValueError(f"{names} both want to do {part}: leave one of them out")
         self._do[part] = getattr(takers[0] if takers else type(self), part)
 
-# %% ../nbs/11_learner.ipynb #6867854b
+# %% ../nbs/11_learner.ipynb #345d70d3
 def _batch_size(batch: Any) -> int:
     "How many items a batch has: the first size of its target; 1 for a target without axes."
     try: return batch[-1].shape[0]
@@ -248,7 +249,8 @@ def _note_loss(self: Learner) -> None:
     if self.loss.is_cpu:
         self._total += value*n
         self._n += n
-        if self.check_loss and not math.isfinite(value): raise _not_finite(self, value, self.step, self.batch_idx)
+        if self.check_loss and not math.isfinite(value):
+            raise _not_finite(self, value, self.step, self.batch_idx)
     else:
         self._late.append((value, n, self.step, self.batch_idx))
         if len(self._late) == 64: self._read_losses()
@@ -267,7 +269,7 @@ def _not_finite(learn: Learner, value: float, step: int, batch: int) -> NonFinit
     where = f"training step {step}" if learn.training else "a validation pass"
     inside = [o for o in learn.batch if isinstance(o, Tensor) and not o.isfinite().all()]
     help = "a smaller lr (LRFinderCB helps to find one) or ClipGradCB(1.) may help"
-    if inside and batch == learn.batch_idx: help = "the batch itself has nan or inf in it: clean the data"
+    if inside and batch == learn.batch_idx: help = "the batch has nan or inf in it, so clean the data"
     return NonFiniteLossError(f"the loss is {value} in {where}, epoch {learn.epoch}, batch {batch} "
         f"(all counted from 0): {help}. Learner(..., check_loss=False) would go on regardless")
 
@@ -310,14 +312,14 @@ class MetricsCB(Callback):
 
 def _metric_name(o: Any) -> str: return getattr(getattr(o, "func", o), "__name__", type(o).__name__)
 
-# %% ../nbs/11_learner.ipynb #7020344c
+# %% ../nbs/11_learner.ipynb #4d85072c
 def _last_pass(learn: Learner) -> bool:
     "Is this the last pass of an epoch, after which its numbers are complete?"
     return not learn.training or learn.dls.valid is None
 
 class RecorderCB(Callback):
-    """Keeps what happened: `losses` and `lrs`, a number for each training batch, and `epochs`, a dict for
-    each epoch with the number of training steps so far and what is in `learn.metrics`."""
+    """Keeps what happened: `losses` and `lrs`, a number for each training batch, and `epochs`, a dict
+    for each epoch with the training steps so far and what is in `learn.metrics`."""
     order = 10
     def __init__(self): self._late, self._losses, self.lrs, self.epochs = [], [], [], []
     def before_fit(self, learn): RecorderCB.__init__(self)
@@ -350,7 +352,7 @@ class RecorderCB(Callback):
         self._losses, self._late = state["losses"].tolist(), []
         self.lrs, self.epochs = state["lrs"].tolist(), list(state["epochs"])
 
-# %% ../nbs/11_learner.ipynb #50e66c12
+# %% ../nbs/11_learner.ipynb #04040ac0
 @patch
 def plot(self: RecorderCB): # -> matplotlib Figure
     "The loss of each training batch, their mean over some batches, and the validation losses."
@@ -364,11 +366,14 @@ def _draw(self: RecorderCB, ax: Any) -> None:
     "What `plot` shows, on matplotlib axes."
     losses = self.losses
     wide = max(len(losses)//40, 1)
-    smooth = np.convolve(losses, np.ones(wide)/wide, "valid") if losses else []
-    ax.plot(losses, lw=0.6, color="#999999", label="training, each batch")
-    ax.plot(np.arange(len(smooth)) + wide/2, smooth, color="#0072B2", lw=2, label=f"mean of {wide} batches")
+    ax.plot(losses, lw=0.8, color="#888888", label="training, each batch")
+    if wide > 1:
+        smooth = np.convolve(losses, np.ones(wide)/wide, "valid")
+        places = np.arange(len(smooth)) + (wide - 1)/2
+        ax.plot(places, smooth, color="#0072B2", lw=2, label=f"mean of {wide} batches")
     rows = [o for o in self.epochs if "valid_loss" in o]
-    ax.plot([o["step"] for o in rows], [o["valid_loss"] for o in rows], "o--", color="#D55E00", label="validation")
+    steps, valid = [o["step"] for o in rows], [o["valid_loss"] for o in rows]
+    ax.plot(steps, valid, "o--", color="#D55E00", label="validation")
     ax.set(xlabel="training batch", ylabel="loss")
     ax.grid(alpha=0.3)
     ax.legend(frameon=False)
@@ -392,7 +397,7 @@ class _Live:
         if self.handle: self.handle.update(o)
         else: self.handle = self.display(o, display_id=True)
 
-# %% ../nbs/11_learner.ipynb #09a21e4b
+# %% ../nbs/11_learner.ipynb #20f1987f
 class _Table:
     "Rows of numbers, and a line of text below; shows itself as HTML or as text."
     def __init__(self): self.rows, self.bar = [], ""
@@ -410,14 +415,18 @@ class _Table:
     def _repr_html_(self) -> str:
         style = "text-align:right;padding:.2em .8em"
         def line(tag: str, words: list[str]) -> str:
-            return "<tr>" + "".join(f'<{tag} style="{style}">{html.escape(o)}</{tag}>' for o in words) + "</tr>"
+            cells = (f'<{tag} style="{style}">{html.escape(o)}</{tag}>' for o in words)
+            return f"<tr>{''.join(cells)}</tr>"
         head, *rows = self.cells()
         bar = f'<pre style="background:transparent;color:inherit">{self.bar}</pre>' if self.bar else ""
         return f"<table>{line('th', head)}{''.join(line('td', o) for o in rows)}</table>{bar}"
 
-def _number(o: Any) -> str: return f"{o:#.4g}" if isinstance(o, float) else str(o)
+def _number(o: Any) -> str:
+    "A float with four digits after the point, or as a power of ten if that would hide it."
+    if not isinstance(o, float): return str(o)
+    return f"{o:.4f}" if o == 0 or abs(o) >= 1e-3 else f"{o:.1e}"
 
-# %% ../nbs/11_learner.ipynb #ffd6d24f
+# %% ../nbs/11_learner.ipynb #1957500b
 class ProgressCB(Callback):
     """A bar while a pass goes on, and a line of numbers for each epoch.
 
@@ -446,7 +455,8 @@ class ProgressCB(Callback):
         self._next = now + self.every
         n, loss = learn.batch_idx + 1, f"loss {_number(learn.loss.item())}"
         if self._live:
-            self._table.bar = tqdm.format_meter(n, self._total, now - self._begin, ncols=90, prefix=self._what, postfix=loss)
+            self._table.bar = tqdm.format_meter(n, self._total, now - self._begin, ncols=90,
+                                                prefix=self._what, postfix=loss)
             self._live.show(self._table)
         elif self._bar:
             self._bar.n = n
@@ -470,7 +480,7 @@ class ProgressCB(Callback):
         self._table.bar = ""
         self._live.show(self._table)
 
-# %% ../nbs/11_learner.ipynb #62836ce5
+# %% ../nbs/11_learner.ipynb #7b1fa3ba
 class _Picture:
     "A figure as PNG, with a line of text where there are no pictures."
     def __init__(self, fig: Any, text: str): self.fig, self.text = fig, text
@@ -489,7 +499,8 @@ def _sparkline(values: list[float], wide: int = 60) -> str:
     if not len(means): return ""
     low, high = means.min(), means.max()
     heights = (means - low)/(high - low)*7 if high > low else means*0
-    return f"{_number(float(means[0]))} " + "".join("▁▂▃▄▅▆▇█"[int(o + 0.5)] for o in heights) + f" {_number(float(means[-1]))}"
+    blocks = "".join("▁▂▃▄▅▆▇█"[int(o + 0.5)] for o in heights)
+    return f"{_number(float(means[0]))} {blocks} {_number(float(means[-1]))}"
 
 class PlotCB(RecorderCB):
     """A recorder whose plot is drawn while training goes on.
@@ -561,14 +572,15 @@ class ClipGradCB(Callback):
         norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads)))
         torch._foreach_mul_(grads, (self.max_norm/(norm + 1e-6)).clamp(max=1.))
 
-# %% ../nbs/11_learner.ipynb #25c86f09
+# %% ../nbs/11_learner.ipynb #b2b8c33a
 def _weights(model: Any) -> dict[str, Any]:
-    "What there is to save in a model: its state_dict; for a model without one, its parameters by number."
+    "What there is to save in a model: its state_dict, or, without one, its parameters by number."
     if hasattr(model, "state_dict"): return dict(model.state_dict())
     return {str(i): p.detach() for i, p in enumerate(model.parameters())}
 
 def _copied(model: Any) -> dict[str, Any]:
-    return {k: v.detach().clone() if isinstance(v, Tensor) else deepcopy(v) for k, v in _weights(model).items()}
+    def copy(v): return v.detach().clone() if isinstance(v, Tensor) else deepcopy(v)
+    return {k: copy(v) for k, v in _weights(model).items()}
 
 @torch.no_grad()
 def _restore(model: Any, weights: dict[str, Any]) -> None:
@@ -577,7 +589,7 @@ def _restore(model: Any, weights: dict[str, Any]) -> None:
     else:
         for p, o in zip(model.parameters(), weights.values()): p.copy_(o)
 
-# %% ../nbs/11_learner.ipynb #797e4746
+# %% ../nbs/11_learner.ipynb #25d5e9d2
 class EarlyStoppingCB(Callback):
     """Stops after `patience` epochs in a row without a better value, and puts the best weights back.
 
@@ -587,7 +599,7 @@ class EarlyStoppingCB(Callback):
         patience: int,                # how many epochs to wait
         monitor: str = "valid_loss",  # a name in `learn.metrics`
         *,
-        best: Callable | None = None, # min or max; by default min for a name with "loss" in it, else max
+        best: Callable | None = None, # min or max; if not given, min for a name with "loss" in it
     ):
         if patience < 1: raise ValueError(f"patience must be 1 or more, got {patience}")
         self.patience, self.monitor = patience, monitor
@@ -621,7 +633,7 @@ class EarlyStoppingCB(Callback):
         "Go on waiting."
         self.value, self.waited, self.weights = state["value"], state["waited"], state["weights"]
 
-# %% ../nbs/11_learner.ipynb #f3a30841
+# %% ../nbs/11_learner.ipynb #90e1f387
 class LRFinderCB(Callback):
     """Raises the learning rate from step to step until the loss gets out of hand, then puts weights and
     optimizer back ([Smith](https://arxiv.org/abs/1506.01186)).
@@ -631,7 +643,7 @@ class LRFinderCB(Callback):
         start: float = 1e-5, # the first learning rate
         end: float = 10.,    # the last one
         n_steps: int = 100,  # how many steps from `start` to `end`
-        worse: float = 4.,   # stop at a loss this many times the lowest
+        worse: float = 2.,   # stop when the running mean is this many times its lowest
     ):
         if not (0 < start < end and n_steps > 1):
             raise ValueError(f"expected 0 < start < end and n_steps > 1, got {start}, {end}, {n_steps}")
@@ -650,10 +662,11 @@ class LRFinderCB(Callback):
 
     def after_loss(self, learn):
         loss = learn.loss.item()
-        if not math.isfinite(loss) or self.losses and loss > self.worse*min(self.losses): raise CancelFitException
+        if not math.isfinite(loss): raise CancelFitException
         self.lrs.append(self._lr)
         self.losses.append(loss)
-        if len(self.losses) == self.n_steps: raise CancelFitException
+        smooth = self.smooth()
+        if len(smooth) == self.n_steps or smooth[-1] > self.worse*min(smooth): raise CancelFitException
 
     def cleanup_fit(self, learn):
         if self._kept is None: return
@@ -680,21 +693,22 @@ class LRFinderCB(Callback):
         fig, ax = plt.subplots(figsize=(6, 3), layout="constrained")
         ax.semilogx(self.lrs, self.losses, lw=0.8, color="#999999", label="loss of a batch")
         ax.semilogx(self.lrs, self.smooth(), lw=2, color="#0072B2", label="running mean")
-        ax.axvline(self.suggestion(), ls="--", color="#D55E00", label=f"suggestion, {self.suggestion():.2g}")
-        ax.set(xlabel="learning rate", ylabel="loss")
+        lr = self.suggestion()
+        ax.axvline(lr, ls="--", color="#D55E00", label=f"suggestion, {lr:.2g}")
+        ax.set(xlabel="learning rate", ylabel="loss", ylim=(0, 1.2*max(self.smooth())))
         ax.grid(alpha=0.3)
         ax.legend(frameon=False)
         return fig
 
-# %% ../nbs/11_learner.ipynb #0c11dcc6
+# %% ../nbs/11_learner.ipynb #524a4dc3
 class ActivationStatsCB(Callback):
     """Watches what layers give while they train: mean, std, dead units and a histogram of each batch.
 
     A unit (a column, or a channel) is dead in a batch if it is 0 for all of its items."""
     order = 40
     def __init__(self,
-        select: Callable | None = None, # takes a module, says if it is watched; by default those without children
-        limits: tuple[float, float] = (-4., 4.), # the histogram's ends; what is beyond counts at the end
+        select: Callable | None = None, # says of a module if it is watched; else those without children
+        limits: tuple[float, float] = (-4., 4.), # ends of the histogram; what is beyond counts there
         bins: int = 40,                 # how many bars the histogram has
     ):
         self.select, self.limits, self.bins = select or _is_leaf, limits, bins
@@ -723,7 +737,7 @@ class ActivationStatsCB(Callback):
         self._handles = []
 
     def _column(self, part: int | slice) -> dict[str, Tensor]:
-        return {k: torch.stack(v).cpu()[:, part] if v else torch.zeros(0, self.bins)[:, part] for k, v in self._seen.items()}
+        return {k: torch.stack(v).cpu()[:, part] for k, v in self._seen.items() if v}
 
     @property
     def means(self) -> dict[str, Tensor]:
@@ -745,14 +759,16 @@ class ActivationStatsCB(Callback):
         "For each layer the histogram of each batch, (n_steps, bins); each sums to 1."
         return self._column(slice(3, None))
 
-# %% ../nbs/11_learner.ipynb #60b6492c
+# %% ../nbs/11_learner.ipynb #ffb9d0ce
 @patch
 def plot(self: ActivationStatsCB): # -> matplotlib Figure
     "Means, standard deviations and dead units of each layer, batch by batch."
     import matplotlib.pyplot as plt
     fig, axs = plt.subplots(1, 3, figsize=(10, 3), layout="constrained")
-    for ax, values, what in zip(axs, (self.means, self.stds, self.dead), ("mean", "std", "part of units that are dead")):
-        for i, (name, o) in enumerate(values.items()): ax.plot(o, lw=1, ls=("-", "--", "-.", ":")[i % 4], label=name)
+    shown = {"mean": self.means, "std": self.stds, "part of units that are dead": self.dead}
+    for ax, (what, values) in zip(axs, shown.items()):
+        for i, (name, o) in enumerate(values.items()):
+            ax.plot(o, lw=1, ls=("-", "--", "-.", ":")[i % 4], label=name)
         ax.set(xlabel="training batch", ylabel=what)
         ax.grid(alpha=0.3)
     ax.set_ylim(-0.02, 1.02)
@@ -761,33 +777,35 @@ def plot(self: ActivationStatsCB): # -> matplotlib Figure
 
 @patch
 def plot_hist(self: ActivationStatsCB): # -> matplotlib Figure
-    "The histograms as a picture for each layer: batches from left to right, values from below to above."
+    "The histograms, a picture for each layer: batches from left to right, values from below upwards."
     import matplotlib.pyplot as plt
-    hists = self.hists
+    from matplotlib.colors import PowerNorm
+    hists, norm = self.hists, PowerNorm(0.4, 0, 1) # so that small parts can be seen beside large ones
     cols = min(len(hists), 4)
     rows = -(-len(hists)//cols)
-    size = 2.7*cols, 2.2*rows
-    fig, axs = plt.subplots(rows, cols, figsize=size, squeeze=False, sharex=True, sharey=True, layout="constrained")
+    fig, axs = plt.subplots(rows, cols, figsize=(2.7*cols, 2.2*rows), squeeze=False, sharex=True,
+                            sharey=True, layout="constrained")
     for ax in axs.flat[len(hists):]: ax.set_axis_off()
     for ax, (name, o) in zip(axs.flat, hists.items()):
-        image = ax.imshow(o.T, origin="lower", aspect="auto", vmin=0, vmax=0.3, extent=(0, len(o), *self.limits), cmap="viridis")
+        place = dict(origin="lower", aspect="auto", extent=(0, len(o), *self.limits))
+        image = ax.imshow(o.T, norm=norm, cmap="viridis", **place)
         ax.set_title(name, fontsize=9)
     for ax in axs[-1]: ax.set_xlabel("training batch")
     for ax in axs[:, 0]: ax.set_ylabel("value")
-    fig.colorbar(image, ax=axs, label="part of values")
+    fig.colorbar(image, ax=axs, label="part of values", ticks=[0, 0.01, 0.1, 0.4, 1])
     return fig
 
 def _is_leaf(module: Any) -> bool: return not list(module.children())
 
-# %% ../nbs/11_learner.ipynb #39695b9a
+# %% ../nbs/11_learner.ipynb #2dd54ac3
 class DeviceCB(Callback):
     "Moves the model, then each batch, to a device."
     order = -20
     def __init__(self,
         device: str | torch.device | None = None, # by default the accelerator, if there is one
     ):
-        there = torch.accelerator.is_available()
-        self.device = torch.device(device or (torch.accelerator.current_accelerator() if there else "cpu"))
+        found = torch.accelerator.current_accelerator(check_available=True)
+        self.device = torch.device(device or found or "cpu")
 
     def before_fit(self, learn): learn.model.to(self.device)
     def before_batch(self, learn): learn.batch = _to(learn.batch, self.device)
@@ -799,12 +817,12 @@ def _to(o: Any, device: torch.device) -> Any:
     if isinstance(o, tuple) and hasattr(o, "_fields"): return type(o)(*(_to(v, device) for v in o))
     return type(o)(_to(v, device) for v in o) if isinstance(o, (list, tuple)) else o
 
-# %% ../nbs/11_learner.ipynb #f334c161
+# %% ../nbs/11_learner.ipynb #9f635d5c
 class MixedPrecisionCB(Callback):
     """Forward passes in a shorter float type, by
-    [torch.autocast](https://docs.pytorch.org/docs/stable/amp.html); weights and losses stay as they are.
+    [torch.autocast](https://docs.pytorch.org/docs/stable/amp.html); weights and losses stay in theirs.
 
-    With float16, losses are scaled so that small gradients survive. `ValueError` for float16 on a CPU."""
+    With float16, losses are scaled so that small gradients survive. `ValueError` for it on a CPU."""
     order = -5
     def __init__(self,
         dtype: torch.dtype = torch.bfloat16, # or torch.float16, which needs a GPU
@@ -816,7 +834,8 @@ class MixedPrecisionCB(Callback):
     def before_fit(self, learn):
         device = next(iter(learn.model.parameters())).device.type
         if device == "cpu" and self.dtype == torch.float16:
-            raise ValueError("torch.float16 needs a GPU, and the model is on the CPU: take torch.bfloat16")
+            raise ValueError("torch.float16 needs a GPU, and the model is on the CPU: take "
+                             "torch.bfloat16")
         self.device = device
         self.scaler = torch.amp.GradScaler(device, enabled=self.dtype == torch.float16)
 
@@ -855,14 +874,15 @@ class MixedPrecisionCB(Callback):
         "Go on with a scale."
         if state: self.scaler.load_state_dict(state)
 
-# %% ../nbs/11_learner.ipynb #d61307ce
+# %% ../nbs/11_learner.ipynb #08402a55
 def _pack(o: Any, tensors: dict[str, Tensor], path: str) -> Any:
     "`o` as JSON can write it; its tensors go into `tensors`, under names that begin with `path`."
     if isinstance(o, Tensor):
         while path in tensors: path += "'" # as for the keys 1 and "1"
         tensors[path] = o.detach().cpu().clone(memory_format=torch.contiguous_format)
         return {"tensor": path}
-    if isinstance(o, dict): return {"dict": [[k, _pack(v, tensors, f"{path}.{k}")] for k, v in o.items()]}
+    if isinstance(o, dict):
+        return {"dict": [[k, _pack(v, tensors, f"{path}.{k}")] for k, v in o.items()]}
     if isinstance(o, (list, tuple)):
         return {type(o).__name__: [_pack(v, tensors, f"{path}.{i}") for i, v in enumerate(o)]}
     if o is None or isinstance(o, (bool, int, float, str)): return o
@@ -916,7 +936,7 @@ def _read(path: Path) -> Any:
         raise ValueError(f"{path.name} is damaged: its checksum is not that of its contents")
     return _unpack(json.loads(meta["state"]), tensors)
 
-# %% ../nbs/11_learner.ipynb #c8cb2429
+# %% ../nbs/11_learner.ipynb #b7675091
 def _generators(dls: Any) -> list[torch.Generator]:
     "The generators that the loaders and their samplers shuffle with, each once."
     found = {}
@@ -931,8 +951,8 @@ def _random_states(dls: Any) -> dict[str, Any]:
     "The states of everything that draws random numbers: Python, NumPy, PyTorch, GPUs, loaders."
     name, keys, *rest = np.random.get_state()
     gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-    return dict(python=random.getstate(), numpy=(name, keys.tolist(), *rest), torch=torch.get_rng_state(),
-                gpus=gpus, loaders=[o.get_state() for o in _generators(dls)])
+    return dict(python=random.getstate(), numpy=(name, keys.tolist(), *rest), gpus=gpus,
+                torch=torch.get_rng_state(), loaders=[o.get_state() for o in _generators(dls)])
 
 def _set_random_states(states: dict[str, Any], dls: Any) -> None:
     "Put back what `_random_states` gave."
@@ -942,16 +962,17 @@ def _set_random_states(states: dict[str, Any], dls: Any) -> None:
     if torch.cuda.is_available() and states["gpus"]: torch.cuda.set_rng_state_all(states["gpus"])
     for g, o in zip(_generators(dls), states["loaders"]): g.set_state(o)
 
-# %% ../nbs/11_learner.ipynb #2a2cb3d8
+# %% ../nbs/11_learner.ipynb #7868531c
 def _n_batches(dl: Any) -> int | None: return len(dl) if hasattr(dl, "__len__") else None
 
-def _stateful(learn: Learner) -> list[Callback]: return [o for o in learn._cbs if hasattr(o, "state_dict")]
+def _stateful(learn: Learner) -> list[Callback]:
+    return [o for o in learn._cbs if hasattr(o, "state_dict")]
 
 class CheckpointCB(Callback):
     """Writes a file every few training steps from which `learn.fit(..., resume=path)` goes on exactly.
 
-    It is a safetensors file with JSON in its header, and takes its place in one instant. A callback that
-    has `state_dict` and `load_state_dict` is part of it. It replaces the one before."""
+    It is a safetensors file with JSON in its header, and replaces the one before in one instant. The
+    state of a callback with `state_dict` and `load_state_dict` is part of it."""
     order = 100
     def __init__(self,
         path: str | os.PathLike, # a file, or a folder that is there
@@ -972,9 +993,9 @@ class CheckpointCB(Callback):
         "Write the checkpoint now; in an event of a training batch."
         learn._read_losses() # nothing that is not finite is kept
         _write(self.path, dict(
-            epoch=learn.epoch, step=learn.step, done=learn.batch_idx + 1, total=learn._total, n=learn._n,
-            n_batches=_n_batches(learn.dls.train), model=_weights(learn.model), opt=learn.opt.state_dict(),
-            opt_name=type(learn.opt).__name__,
+            epoch=learn.epoch, step=learn.step, done=learn.batch_idx + 1, total=learn._total,
+            n=learn._n, n_batches=_n_batches(learn.dls.train), model=_weights(learn.model),
+            opt_name=type(learn.opt).__name__, opt=learn.opt.state_dict(),
             cbs=[(type(o).__name__, o.state_dict()) for o in _stateful(learn)],
             start=learn._start, now=_random_states(learn.dls)))
 
@@ -982,31 +1003,35 @@ def _file(path: str | os.PathLike) -> Path:
     path = Path(path)
     return path/"checkpoint.safetensors" if path.is_dir() else path
 
-# %% ../nbs/11_learner.ipynb #2eb6481a
-def _shapes(weights: dict[str, Any]) -> dict[str, str]:
-    return {k: f"{tuple(v.shape)} {v.dtype}" if isinstance(v, Tensor) else type(v).__name__ for k, v in weights.items()}
+# %% ../nbs/11_learner.ipynb #8399824f
+def _shapes(weights: dict[str, Any]) -> dict[str, Any]:
+    return {k: (tuple(v.shape), v.dtype) if isinstance(v, Tensor) else None for k, v in weights.items()}
 
-def _same(what: str, saved: Any, here: Any) -> None:
-    "`ValueError` if what was saved is not what is here."
-    if saved != here: raise ValueError(f"the checkpoint is of another run: its {what} is {saved}, not {here}")
+def _sizes(opt: dict) -> list[int]: return [len(o["params"]) for o in opt["param_groups"]]
 
 class _Checkpoint:
     "A checkpoint that was read, and compared with the learner that is to go on from it."
     def __init__(self, path: str | os.PathLike, learn: Learner, n_epochs: int):
         self.state = s = _read(_file(path))
         saved, here = _shapes(s["model"]), _shapes(_weights(learn.model))
-        if list(saved) != list(here):
-            raise ValueError("the checkpoint is of another model: only it has "
-                             f"{sorted(set(saved) - set(here))}, only the model has {sorted(set(here) - set(saved))}")
-        for k in saved: _same(k, saved[k], here[k])
-        groups = [[len(o["params"]) for o in groups] for groups in (s["opt"]["param_groups"], learn.opt.param_groups)]
-        _same("optimizer", s["opt_name"], type(learn.opt).__name__)
-        _same("number of parameters in each group", *groups)
-        _same("list of callbacks with a state", [k for k, _ in s["cbs"]], [type(o).__name__ for o in _stateful(learn)])
-        _same("number of batches", s["n_batches"], _n_batches(learn.dls.train))
-        _same("number of loaders' generators", len(s["now"]["loaders"]), len(_generators(learn.dls)))
+        names = [", ".join(sorted(o)) or "none" for o in (saved.keys() - here, here.keys() - saved)]
+        if saved.keys() != here.keys():
+            raise ValueError("the checkpoint is of another model: of the tensors, only it has "
+                             f"{names[0]}; only the model has {names[1]}")
+        for k in saved: self._same(k, saved[k], here[k])
+        self._same("optimizer", s["opt_name"], type(learn.opt).__name__)
+        self._same("parameters in groups", _sizes(s["opt"]), _sizes(learn.opt.state_dict()))
+        names = [type(o).__name__ for o in _stateful(learn)]
+        self._same("callbacks with a state", [k for k, _ in s["cbs"]], names)
+        self._same("number of batches", s["n_batches"], _n_batches(learn.dls.train))
+        self._same("number of generators", len(s["now"]["loaders"]), len(_generators(learn.dls)))
         if s["epoch"] >= n_epochs:
-            raise ValueError(f"the checkpoint is of epoch {s['epoch']}, counted from 0, which fit({n_epochs}) does not reach")
+            raise ValueError(f"the checkpoint is of epoch {s['epoch']}, counted from 0: fit({n_epochs}) "
+                             "would end before")
+
+    def _same(self, what: str, saved: Any, here: Any) -> None:
+        if saved == here: return
+        raise ValueError(f"the checkpoint is of another run: {what} {saved}, and here {here}")
 
     def go_on(self, learn: Learner) -> tuple[int, Iterator]:
         "Put everything back; how many batches are done, and an iterator over the rest."
