@@ -164,7 +164,7 @@ class BatchSampler:
         n, bs = len(self.sampler), self.batch_size
         return n//bs if self.drop_last else -(-n//bs)
 
-# %% ../nbs/10_training.ipynb #fa046c56
+# %% ../nbs/10_training.ipynb #6908b5b4
 class CollateError(ValueError, RuntimeError):
     "Items that do not fit together."
 
@@ -185,25 +185,30 @@ def _tensor(o: np.ndarray | np.generic) -> Tensor:
 
 def _stack(batch: Sequence[Tensor]) -> Tensor:
     "The tensors of `batch`, all of one shape (...), as (n, ...)."
-    for i, o in enumerate(batch):
-        if o.shape != batch[0].shape:
-            raise CollateError("stack expects each tensor to be equal size, but got "
-                               f"{list(batch[0].shape)} at entry 0 and {list(o.shape)} at entry {i}: "
-                               "crop or pad them, in the dataset or in a collate_fn")
-    return torch.stack(list(batch))
+    try: return torch.stack(list(batch))
+    except RuntimeError:
+        shapes = [list(o.shape) for o in batch]
+        i = next((i for i, o in enumerate(shapes) if o != shapes[0]), None)
+        if i is None: raise
+        raise CollateError(f"stack expects each tensor to be equal size, but got {shapes[0]} at entry 0 "
+                           f"and {shapes[i]} at entry {i}: crop or pad them, in the dataset or in a "
+                           "collate_fn") from None
 
-# %% ../nbs/10_training.ipynb #57815dd8
+# %% ../nbs/10_training.ipynb #883298dc
 def _columns(batch: Sequence) -> dict:
     "The items turned round: for each key or place in the first, what all of them have there."
     elem = batch[0]
-    for i, o in enumerate(batch):
-        if not isinstance(elem, Mapping) and len(o) != len(elem):
+    if isinstance(elem, Mapping):
+        for i, o in enumerate(batch):
+            for k in elem:
+                if k not in o: raise KeyError(f"item {i} has no {k!r}, which item 0 has")
+        return {k: [o[k] for o in batch] for k in elem}
+    sizes = [len(o) for o in batch]
+    for i, size in enumerate(sizes):
+        if size != sizes[0]:
             raise CollateError("each element in list of batch should be of equal size, but item 0 has "
-                               f"{len(elem)} and item {i} has {len(o)}: pad them, in the dataset or in "
-                               "a collate_fn")
-        if isinstance(elem, Mapping) and (missing := [k for k in elem if k not in o]):
-            raise KeyError(f"item {i} has no {missing[0]!r}, which item 0 has")
-    if isinstance(elem, Mapping): return {k: [o[k] for o in batch] for k in elem}
+                               f"{sizes[0]} and item {i} has {size}: pad them, in the dataset or in a "
+                               "collate_fn")
     return dict(enumerate(zip(*batch)))
 
 def _collate_parts(batch: Sequence) -> dict:
@@ -283,7 +288,7 @@ def _pickled(o: Any) -> memoryview:
     _Pickler(file, protocol=5).dump(o)
     return file.getbuffer()
 
-# %% ../nbs/10_training.ipynb #d2677f7f
+# %% ../nbs/10_training.ipynb #4bc0aedb
 class _Failure(NamedTuple):
     "An exception in a worker."
     kind: type # its class, or RuntimeError if that cannot be sent
@@ -296,12 +301,14 @@ def _failure(e: Exception) -> memoryview:
     try: return _pickled(_Failure(type(e), name, text))
     except Exception: return _pickled(_Failure(RuntimeError, name, text))
 
-def _watch(parent: int) -> None:
-    "End this process when the process `parent` is gone."
-    while os.getppid() == parent and multiprocessing.parent_process().is_alive(): time.sleep(0.2)
+def _watch(parent: int | None) -> None:
+    """End this process when the one that asked for it is gone.
+
+    `parent` is its number where it is the parent in the eyes of the system too, as after a fork."""
+    while multiprocessing.parent_process().is_alive() and parent in (None, os.getppid()): time.sleep(0.2)
     os._exit(1)
 
-def _work(conn: Any, parent: int, i: int, seed: int, dataset: Any, *how: Any) -> None:
+def _work(conn: Any, parent: int | None, i: int, seed: int, dataset: Any, *how: Any) -> None:
     "What worker `i` does: receive indices, send a batch or a failure, until it receives None."
     signal.signal(signal.SIGINT, signal.SIG_IGN) # Ctrl-C is for the parent, which then ends us
     threading.Thread(target=_watch, args=(parent,), daemon=True).start()
@@ -314,7 +321,7 @@ def _work(conn: Any, parent: int, i: int, seed: int, dataset: Any, *how: Any) ->
         except Exception as e: out = _failure(e)
         conn.send_bytes(out)
 
-# %% ../nbs/10_training.ipynb #4a132beb
+# %% ../nbs/10_training.ipynb #60d6d3dc
 class _Text(str):
     "A message that is shown as it stands, even by KeyError."
     def __repr__(self): return str(self)
@@ -324,7 +331,8 @@ class _Worker:
     def __init__(self, i: int, *args: Any):
         self.i, self.told_to_end = i, False
         self.conn, self.theirs = multiprocessing.Pipe()
-        self.process = multiprocessing.Process(target=_work, args=(self.theirs, os.getpid(), i, *args),
+        parent = os.getpid() if multiprocessing.get_start_method() == "fork" else None
+        self.process = multiprocessing.Process(target=_work, args=(self.theirs, parent, i, *args),
                                                daemon=True)
 
     def send(self, index: Any) -> None:
