@@ -36,7 +36,7 @@ def conv(
     kaiming_normal_(first.weight, nonlinearity="relu")
     return Sequential(first, BatchNorm2d(nf), *[ReLU()]*act)
 
-# %% ../nbs/12_convnet.ipynb #0ac3c4fc
+# %% ../nbs/12_convnet.ipynb #bda2b522
 class SmallConvNet(Module):
     """Three convolutions, each halving the image, and a dense layer: 26,194 parameters for 10 classes.
 
@@ -49,16 +49,17 @@ class SmallConvNet(Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if tuple(x.shape[1:]) not in ((784,), (1, 28, 28)):
-            raise ValueError(f"expected images (n, 784) or (n, 1, 28, 28), got {tuple(x.shape)}: for one "
-                             "image, use x[None]")
+            raise ValueError("expected images (n, 784) or (n, 1, 28, 28), got "
+                             f"{tuple(x.shape)}: for one image, use x[None]")
         return self.head(self.convs(x.reshape(-1, 1, 28, 28)))
 
-# %% ../nbs/12_convnet.ipynb #3c00d0fb
+# %% ../nbs/12_convnet.ipynb #7a3c8db4
 class ResBlock(Module):
     """Two convolutions and a shortcut around them: relu(shortcut(x) + convs(x)), from [He and others,
     2015](https://arxiv.org/abs/1512.03385).
 
-    Inputs (n, ni, h, w), outputs (n, nf, h/stride, w/stride), rounded up. `ValueError` for an even `ks`."""
+    Inputs (n, ni, h, w), outputs (n, nf, h/stride, w/stride), rounded up. `ValueError` for an even
+    `ks`."""
     def __init__(
         self,
         ni: int,         # channels in
@@ -74,12 +75,15 @@ class ResBlock(Module):
 
     def forward(self, x: Tensor) -> Tensor: return self.act(self.shortcut(x) + self.convs(x))
 
-# %% ../nbs/12_convnet.ipynb #89873b03
+# %% ../nbs/12_convnet.ipynb #c915f4b0
 def random_shift(
     x: Tensor,   # images (n, c, h, w), or square and flat, (n, h·w)
     by: int = 1, # pixels at most, in each direction
 ) -> Tensor:     # the shape of x
-    "Each image moved by up to `by` pixels, at random; what comes in is 0. `ValueError` for other shapes."
+    """Each image moved by up to `by` pixels, at random; what comes in is 0.
+
+    `ValueError` for other shapes, or if `by` is negative."""
+    if by < 0: raise ValueError(f"expected a number of pixels of at least 0, got by={by}")
     side = round(x[0].numel()**0.5) if x.ndim == 2 and len(x) else 0
     if x.ndim not in (2, 4) or x.ndim == 2 and len(x) and side**2 != x.shape[1]:
         raise ValueError(f"expected images (n, c, h, w), or square and flat, got {tuple(x.shape)}")
@@ -118,34 +122,40 @@ def train_digits(
         learn.fit(epochs)
     return learn
 
-# %% ../nbs/12_convnet.ipynb #2ba61177
+# %% ../nbs/12_convnet.ipynb #90792abb
 PRETRAINED = Path(str(files("course_lib")))/"_models"/"convnet.safetensors" # what `train_digits` made
 
 @patch
 def save(self: SmallConvNet, path: str | Path) -> None: # of a file, made or replaced
     "Write parameters and running statistics as safetensors."
-    from safetensors.torch import save_file
+    from safetensors.torch import save
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    save_file({k: v.detach().clone() for k, v in self.state_dict().items()}, path)
+    Path(path).write_bytes(save({k: v.detach().cpu().clone() for k, v in self.state_dict().items()}))
 
 @patch(cls_method=True)
 def pretrained(cls: SmallConvNet, path: str | Path = PRETRAINED) -> SmallConvNet: # in eval mode
-    "The trained network that ships with the library, or another that was saved. `FileNotFoundError` without it."
+    """The trained network that ships with the library, or another that was saved.
+
+    `FileNotFoundError` if there is none, `RuntimeError` if it is of another kind of network."""
     from safetensors.torch import load_file
     if not Path(path).exists():
-        raise FileNotFoundError(f"there is no {Path(path).name}: train_digits().model.save(path) makes one")
+        raise FileNotFoundError(f"there is no {Path(path).name}: train_digits().model.save(path) makes "
+                                "one")
     state = load_file(path)
-    model = cls(len(state["head.1.bias"]))
+    model = cls(len(state.get("head.1.bias", range(10))))
     model.load_state_dict(state)
     return model.eval()
 
-# %% ../nbs/12_convnet.ipynb #1859ff33
+# %% ../nbs/12_convnet.ipynb #e2934378
 def confusion_matrix(
     preds: Tensor,                 # scores (n, c), or the predicted classes themselves, (n,)
     targ: Tensor,                  # true classes (n,)
     n_classes: int | None = None,  # c, where preds are classes; by default up to the largest seen
 ) -> Tensor:                       # counts (c, c): row i, column j is how often an i was taken for a j
-    "`ValueError` for lengths that differ and for classes that do not exist, `TypeError` for other numbers."
+    """Count which class was taken for which.
+
+    `ValueError` for lengths that differ and for classes that do not exist, `TypeError` for classes that
+    are no whole numbers."""
     if preds.ndim not in (1, 2) or preds.shape[:1] != targ.shape:
         raise ValueError("expected scores (n, c) or classes (n,), and targets (n,), got "
                          f"{tuple(preds.shape)} and {tuple(targ.shape)}")
@@ -159,7 +169,7 @@ def confusion_matrix(
         raise ValueError(f"expected classes from 0 to {c - 1}, got {both.min()} to {both.max()}")
     return torch.bincount(targ*c + said, minlength=c*c).view(c, c)
 
-# %% ../nbs/12_convnet.ipynb #55667737
+# %% ../nbs/12_convnet.ipynb #9624552f
 def plot_confusion(
     cm: Tensor,                                # counts (c, c), from `confusion_matrix`
     names: Sequence[object] | None = None,     # of the classes; by default their numbers
@@ -170,25 +180,29 @@ def plot_confusion(
     import matplotlib.pyplot as plt
     names = range(len(cm)) if names is None else names
     if cm.ndim != 2 or cm.shape[0] != cm.shape[1] or len(names) != len(cm):
-        raise ValueError(f"expected counts (c, c) and c names, got {tuple(cm.shape)} and {len(names)} names")
+        raise ValueError(f"expected counts (c, c) and c names, got {tuple(cm.shape)} and {len(names)} "
+                         "names")
     wrong = cm - cm.diag().diag()
     size = 1.5 + 0.42*len(cm)
     fig, ax = plt.subplots(figsize=(size + 0.8, size), layout="constrained")
     image = ax.imshow(wrong.cpu(), cmap="Oranges", vmin=0, vmax=max(int(wrong.max()), 1)*1.4)
     for i, j in cm.nonzero().tolist():
-        ax.text(j, i, f"{int(cm[i, j])}", ha="center", va="center", fontsize=9, color="#777" if i == j else "black")
-    ax.set(xlabel="read as", ylabel="is", xticks=range(len(cm)), yticks=range(len(cm)), xticklabels=names, yticklabels=names)
+        colour = "#666" if i == j else "black"
+        ax.text(j, i, f"{int(cm[i, j])}", ha="center", va="center", fontsize=9, color=colour)
+    ax.set(xlabel="read as", ylabel="is")
+    ax.set_xticks(range(len(cm)), names)
+    ax.set_yticks(range(len(cm)), names)
     fig.colorbar(image, ax=ax, label="mistakes", shrink=0.8)
     return fig
 
-# %% ../nbs/12_convnet.ipynb #40b7c395
+# %% ../nbs/12_convnet.ipynb #03acacbd
 def plot_top_losses(
     x: Tensor,      # images (n, h·w), (n, h, w) or (n, 1, h, w), as `show_image` takes each
     preds: Tensor,  # scores (n, c)
     targ: Tensor,   # true classes (n,)
     n: int = 10,    # how many to show
 ): # -> matplotlib Figure
-    """The `n` items with the largest cross-entropy, with answer, truth and probabilities.
+    """Show the `n` items with the largest cross-entropy, with answer, truth and probabilities.
 
     `ValueError` if lengths differ."""
     if not len(x) == len(preds) == len(targ):
@@ -196,5 +210,6 @@ def plot_top_losses(
                          f"and {len(targ)}")
     worst = cross_entropy(preds, targ, reduction="none").argsort(descending=True)[:n]
     said, probs = preds.argmax(1), softmax(preds, 1)
-    titles = [f"read as {said[i]}, {probs[i, said[i]]:.0%}\nis {targ[i]}, {probs[i, targ[i]]:.1%}" for i in worst.tolist()]
+    def title(i, k, t): return f"read as {k}, {probs[i, k]:.0%}\nis {t}, {probs[i, t]:.1%}"
+    titles = [title(i, said[i], targ[i]) for i in worst.tolist()]
     return show_images(x[worst].squeeze(1), titles, ncols=5, size=1.6)

@@ -253,7 +253,7 @@ def _(x, down, right):
     rows, columns = (torch.arange(h) - down).clamp(0, h - 1), (torch.arange(w) - right).clamp(0, w - 1)
     return x[rows][:, columns]
 
-# %% ../../nbs/checks/12_convnet.ipynb #6e0409bf
+# %% ../../nbs/checks/12_convnet.ipynb #875597df
 def _one_by_one(cm):
     def part(a, b): return a/b if b else float("nan")
     rows, n = cm.tolist(), len(cm)
@@ -277,7 +277,7 @@ def _one_by_one(cm):
 )
 def recall_and_precision(
     cm: Tensor, # counts (c, c): row i, column j is how often an i was read as a j
-) -> tuple[Tensor, Tensor]: # both (c,): of the items of a class, the part that was read as it; of the answers, the part that is right
+) -> tuple[Tensor, Tensor]: # recall (c,) and precision (c,)
     "Recall and precision of each class; nan where there is nothing to divide by."
     return cm.diag()/cm.sum(1), cm.diag()/cm.sum(0)
 
