@@ -6,12 +6,13 @@
 __all__ = ['Dataset', 'Rows', 'TensorDataset', 'SequentialSampler', 'RandomSampler', 'BatchSampler', 'CollateError',
            'default_collate', 'DataLoader', 'DataLoaders', 'evaluate', 'Epoch', 'fit']
 
-# %% ../nbs/10_training.ipynb #277d6bcf
+# %% ../nbs/10_training.ipynb #bab8294a
 import copy, io, math, multiprocessing, os, pickle, random, signal, threading, time, traceback
 import numpy as np, torch
 from collections import deque
 from collections.abc import Mapping, MutableMapping, MutableSequence, Sequence
 from contextlib import contextmanager
+from fastcore.basics import patch
 from itertools import islice
 from torch import Tensor
 from torch.utils import data as torch_data
@@ -365,9 +366,9 @@ class _Worker:
         self.process.join()
         self.conn.close()
 
-# %% ../nbs/10_training.ipynb #b49aedd5
+# %% ../nbs/10_training.ipynb #e0a9d821
 def _check_loader(dataset: Any, num_workers: int, others: dict) -> None:
-    "Refuse what a `DataLoader` cannot do."
+    "Refuse what no options can make a `DataLoader` of."
     known = dict(pin_memory=False, timeout=0, worker_init_fn=None, multiprocessing_context=None,
                  prefetch_factor=None, persistent_workers=False, pin_memory_device="", in_order=True)
     for k, v in others.items():
@@ -386,7 +387,19 @@ def _check_loader(dataset: Any, num_workers: int, others: dict) -> None:
         raise TypeError(f"expected a dataset with dataset[i] and a length, got "
                         f"{type(dataset).__name__}: put its items into a list")
 
-# %% ../nbs/10_training.ipynb #8033125f
+def _check_order(batch_size: int | None, shuffle: bool, sampler: Any, batch_sampler: Any,
+                 drop_last: bool) -> None:
+    "`ValueError` for options that exclude each other."
+    if sampler is not None and shuffle:
+        raise ValueError("sampler option is mutually exclusive with shuffle: shuffle in the sampler")
+    if batch_sampler is not None and (batch_size != 1 or shuffle or sampler is not None or drop_last):
+        raise ValueError("batch_sampler option is mutually exclusive with batch_size, shuffle, sampler, "
+                         "and drop_last: it decides all of them")
+    if batch_size is None and drop_last:
+        raise ValueError("batch_size=None option disables auto-batching and is mutually exclusive with "
+                         "drop_last")
+
+# %% ../nbs/10_training.ipynb #ea1bfc7c
 class DataLoader:
     """Batches of a dataset, as
     [torch.utils.data.DataLoader](https://docs.pytorch.org/docs/stable/data.html#torch.utils.data.DataLoader)."""
@@ -405,18 +418,10 @@ class DataLoader:
     ):
         "`ValueError` if options exclude each other, `NotImplementedError` for what is not supported."
         _check_loader(dataset, num_workers, others)
-        if sampler is not None and shuffle:
-            raise ValueError("sampler option is mutually exclusive with shuffle: shuffle in the sampler")
-        if batch_sampler is not None:
-            if batch_size != 1 or shuffle or sampler is not None or drop_last:
-                raise ValueError("batch_sampler option is mutually exclusive with batch_size, shuffle, "
-                                 "sampler, and drop_last: it decides all of them")
-            batch_size = None
-        elif batch_size is None and drop_last:
-            raise ValueError("batch_size=None option disables auto-batching and is mutually exclusive "
-                             "with drop_last")
-        if sampler is None:
-            sampler = RandomSampler(dataset, generator=generator) if shuffle else SequentialSampler(dataset)
+        _check_order(batch_size, shuffle, sampler, batch_sampler, drop_last)
+        if batch_sampler is not None: batch_size = None
+        if sampler is None and shuffle: sampler = RandomSampler(dataset, generator=generator)
+        if sampler is None: sampler = SequentialSampler(dataset)
         if batch_size is not None: batch_sampler = BatchSampler(sampler, batch_size, drop_last)
         if collate_fn is None: collate_fn = _convert if batch_sampler is None else default_collate
         self.dataset, self.batch_size, self.drop_last = dataset, batch_size, drop_last
@@ -431,36 +436,43 @@ class DataLoader:
         super().__setattr__(name, value)
 
     @property
-    def _order(self) -> Iterable: return self.sampler if self.batch_sampler is None else self.batch_sampler
+    def _order(self) -> Iterable:
+        "What gives the indices: in lists, or one by one if there are no batches."
+        return self.sampler if self.batch_sampler is None else self.batch_sampler
 
     def __len__(self) -> int: return len(self._order)
 
-    def __iter__(self) -> Iterator:
-        order, seed = iter(self._order), _draw(self.generator)
-        how = self.collate_fn, self.batch_sampler is not None
-        if not self.num_workers: return (_fetch(self.dataset, o, *how) for o in order)
-        batches = self._from_workers(order, seed, self.dataset, *how)
-        next(batches) # starts the processes
-        return batches
+# %% ../nbs/10_training.ipynb #c1a655b6
+@patch
+def __iter__(self: DataLoader) -> Iterator:
+    "The batches of an epoch."
+    order, seed = iter(self._order), _draw(self.generator)
+    how = self.collate_fn, self.batch_sampler is not None
+    if not self.num_workers: return (_fetch(self.dataset, o, *how) for o in order)
+    batches = self._from_workers(order, seed, self.dataset, *how)
+    next(batches) # starts the processes
+    return batches
 
-    def _from_workers(self, order: Iterator, *args: Any) -> Iterator:
-        "Nothing at first, when the workers have started; then the batches, in order."
-        workers, busy = [], deque()
-        def give(worker, index):
-            worker.send(index)
-            if index is not None: busy.append(worker)
-        try:
-            for i, index in zip(range(self.num_workers), order):
-                workers.append(_Worker(i, *args))
-                give(workers[-1], index)
-            yield
-            while busy:
-                worker = busy.popleft()
-                batch = worker.receive()
-                give(worker, next(order, None)) # it works while the caller does
-                yield batch
-        finally:
-            for worker in workers: worker.stop()
+# %% ../nbs/10_training.ipynb #d8831193
+@patch
+def _from_workers(self: DataLoader, order: Iterator, *args: Any) -> Iterator:
+    "Nothing at first, when the workers have started; then the batches, in order."
+    workers, busy = [], deque()
+    def give(worker, index):
+        worker.send(index)
+        if index is not None: busy.append(worker)
+    try:
+        for i, index in zip(range(self.num_workers), order):
+            workers.append(_Worker(i, *args))
+            give(workers[-1], index)
+        yield
+        while busy:
+            worker = busy.popleft()
+            batch = worker.receive()
+            give(worker, next(order, None)) # it works while the caller does
+            yield batch
+    finally:
+        for worker in workers: worker.stop()
 
 # %% ../nbs/10_training.ipynb #a31e841f
 class DataLoaders(NamedTuple):
