@@ -225,12 +225,15 @@ def _bind(self: Learner) -> None:
             raise ValueError(f"{names} both want to do {part}: leave one of them out")
         self._do[part] = getattr(takers[0] if takers else type(self), part)
 
-# %% ../nbs/11_learner.ipynb #345d70d3
+# %% ../nbs/11_learner.ipynb #b8a6a7ab
 def _batch_size(batch: Any) -> int:
     "How many items a batch has: the first size of its target; 1 for a target without axes."
-    try: return batch[-1].shape[0]
+    targ = batch[-1]
+    try: return targ.shape[0]
     except IndexError: return 1
-    except AttributeError: return len(batch[-1])
+    except AttributeError: # not a tensor: several targets, or a list with one for each item
+        if isinstance(targ, dict): targ = tuple(targ.values())
+        return _batch_size(targ[:1]) if isinstance(targ, tuple) else len(targ)
 
 def _floats(values: list) -> list[float]:
     "Numbers and tensors of one number as floats; tensors are read all at once."
@@ -273,7 +276,7 @@ def _not_finite(learn: Learner, value: float, step: int, batch: int) -> NonFinit
     return NonFiniteLossError(f"the loss is {value} in {where}, epoch {learn.epoch}, batch {batch} "
         f"(all counted from 0): {help}. Learner(..., check_loss=False) would go on regardless")
 
-# %% ../nbs/11_learner.ipynb #59ebcddb
+# %% ../nbs/11_learner.ipynb #fd7c3607
 class MetricsCB(Callback):
     """Metrics of the validation data: functions of predictions and targets, whose mean is weighted by
     batch size, or objects with `reset()`, `update(preds, targ)` and `compute()`.
@@ -308,7 +311,8 @@ class MetricsCB(Callback):
         for k, o in self.metrics.items():
             values = _floats([o.compute()] if hasattr(o, "update") else self._values[k])
             sizes = [1] if hasattr(o, "update") else self._sizes
-            learn.metrics[k] = sum(map(float.__mul__, values, map(float, sizes)))/max(sum(sizes), 1)
+            total = math.fsum(v*n for v, n in zip(values, sizes))
+            learn.metrics[k] = total/sum(sizes) if sizes else math.nan
 
 def _metric_name(o: Any) -> str: return getattr(getattr(o, "func", o), "__name__", type(o).__name__)
 
@@ -352,7 +356,7 @@ class RecorderCB(Callback):
         self._losses, self._late = state["losses"].tolist(), []
         self.lrs, self.epochs = state["lrs"].tolist(), list(state["epochs"])
 
-# %% ../nbs/11_learner.ipynb #04040ac0
+# %% ../nbs/11_learner.ipynb #43ea99a3
 @patch
 def plot(self: RecorderCB): # -> matplotlib Figure
     "The loss of each training batch, their mean over some batches, and the validation losses."
@@ -373,7 +377,7 @@ def _draw(self: RecorderCB, ax: Any) -> None:
         ax.plot(places, smooth, color="#0072B2", lw=2, label=f"mean of {wide} batches")
     rows = [o for o in self.epochs if "valid_loss" in o]
     steps, valid = [o["step"] for o in rows], [o["valid_loss"] for o in rows]
-    ax.plot(steps, valid, "o--", color="#D55E00", label="validation")
+    if rows: ax.plot(steps, valid, "o--", color="#D55E00", label="validation")
     ax.set(xlabel="training batch", ylabel="loss")
     ax.grid(alpha=0.3)
     ax.legend(frameon=False)
@@ -397,7 +401,7 @@ class _Live:
         if self.handle: self.handle.update(o)
         else: self.handle = self.display(o, display_id=True)
 
-# %% ../nbs/11_learner.ipynb #20f1987f
+# %% ../nbs/11_learner.ipynb #2ccb2e84
 class _Table:
     "Rows of numbers, and a line of text below; shows itself as HTML or as text."
     def __init__(self): self.rows, self.bar = [], ""
@@ -418,7 +422,8 @@ class _Table:
             cells = (f'<{tag} style="{style}">{html.escape(o)}</{tag}>' for o in words)
             return f"<tr>{''.join(cells)}</tr>"
         head, *rows = self.cells()
-        bar = f'<pre style="background:transparent;color:inherit">{self.bar}</pre>' if self.bar else ""
+        bar = f'<pre style="background:transparent;color:inherit">{html.escape(self.bar)}</pre>'
+        bar = bar if self.bar else ""
         return f"<table>{line('th', head)}{''.join(line('td', o) for o in rows)}</table>{bar}"
 
 def _number(o: Any) -> str:
@@ -1003,7 +1008,7 @@ def _file(path: str | os.PathLike) -> Path:
     path = Path(path)
     return path/"checkpoint.safetensors" if path.is_dir() else path
 
-# %% ../nbs/11_learner.ipynb #8399824f
+# %% ../nbs/11_learner.ipynb #a9f9213a
 def _shapes(weights: dict[str, Any]) -> dict[str, Any]:
     return {k: (tuple(v.shape), v.dtype) if isinstance(v, Tensor) else None for k, v in weights.items()}
 
@@ -1026,8 +1031,8 @@ class _Checkpoint:
         self._same("number of batches", s["n_batches"], _n_batches(learn.dls.train))
         self._same("number of generators", len(s["now"]["loaders"]), len(_generators(learn.dls)))
         if s["epoch"] >= n_epochs:
-            raise ValueError(f"the checkpoint is of epoch {s['epoch']}, counted from 0: fit({n_epochs}) "
-                             "would end before")
+            raise ValueError(f"the checkpoint is of epoch {s['epoch']}, counted from 0: "
+                             f"fit({n_epochs}) would end before")
 
     def _same(self, what: str, saved: Any, here: Any) -> None:
         if saved == here: return
