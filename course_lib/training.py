@@ -536,7 +536,7 @@ def evaluate(
             right.add(_n_right(preds, yb), yb.numel())
     return loss.value(), right.value()
 
-# %% ../nbs/10_training.ipynb #bdc79955
+# %% ../nbs/10_training.ipynb #977dc1b4
 class Epoch(NamedTuple):
     "What `fit` says about an epoch."
     epoch: int        # counted from 0
@@ -566,10 +566,10 @@ def fit(
 ) -> list[Epoch]:        # one for each epoch
     "Train a model, and print a line for each epoch. `ValueError` if a loss is nan or infinite."
     rows = []
+    if epochs: print("epoch  train loss  valid loss  accuracy", flush=True)
     with _modes_kept(model):
         for epoch in range(epochs):
             train_loss = _train_epoch(epoch, model, loss_func, opt, train_dl)
             rows.append(Epoch(epoch, train_loss, *evaluate(model, loss_func, valid_dl)))
-            if not epoch: print("epoch  train loss  valid loss  accuracy")
             print("{:5}  {:10.4f}  {:10.4f}  {:8.4f}".format(*rows[-1]), flush=True)
     return rows

@@ -85,6 +85,7 @@ def test_a_batch_is_fetched_by_one_index_and_is_still_a_list_of_items():
         assert isinstance(rows, Rows) and len(rows) == 2 and same(rows[0], ds[3]) and same(list(rows), [ds[3], ds[1]]) and same(rows[-1:], [ds[1]])
         assert same(default_collate(rows), theirs.default_collate([ds[3], ds[1]])) and same(theirs.default_collate(rows), default_collate(rows))
     with pytest.raises(IndexError, match="10"): ds.__getitems__([10])
+    assert TensorDataset(x.to("meta"), y).__getitems__([3, 1]).tensors[0].shape == (2, 2) # another device
     with pytest.raises(IndexError): ds[10]
     assert same(list(ds), [ds[i] for i in range(10)]) # stops at the end
 
