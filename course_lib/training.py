@@ -54,7 +54,7 @@ def _rows(tensors: tuple[Tensor, ...], indices: Sequence[int]) -> Rows:
     try: return Rows(*(o.index_select(0, idx) if o.is_cpu else o[idx] for o in tensors))
     except IndexError: return Rows(*(o[idx] for o in tensors)) # some count from the end, or lie outside
 
-# %% ../nbs/10_training.ipynb #7754faaa
+# %% ../nbs/10_training.ipynb #be4aa5f1
 class TensorDataset(Dataset):
     """Tensors whose axis 0 counts the items, as
     [torch.utils.data.TensorDataset](https://docs.pytorch.org/docs/stable/data.html#torch.utils.data.TensorDataset)."""
@@ -69,8 +69,8 @@ class TensorDataset(Dataset):
             if not o.ndim: raise ValueError("expected an axis of items, got a tensor of shape ()")
         sizes = [len(o) for o in tensors]
         if len(set(sizes)) > 1:
-            raise ValueError(f"Size mismatch between tensors: they have {sizes} items, and each x needs "
-                             "its y")
+            raise ValueError(f"Size mismatch between tensors: they have {sizes} items, and each x "
+                             "needs its y")
         self.tensors = tensors
 
     def __len__(self) -> int: return len(self.tensors[0])
@@ -109,7 +109,7 @@ class SequentialSampler:
 
     def __len__(self) -> int: return len(self.data_source)
 
-# %% ../nbs/10_training.ipynb #9e0db3ae
+# %% ../nbs/10_training.ipynb #9c647361
 class RandomSampler:
     """The indices of `data_source`, in another order each time, as
     [torch.utils.data.RandomSampler](https://docs.pytorch.org/docs/stable/data.html#torch.utils.data.RandomSampler)."""
@@ -135,7 +135,7 @@ class RandomSampler:
         n, total, gen = len(self.data_source), self.num_samples, self.generator
         if gen is None: gen = torch.Generator().manual_seed(_draw(None))
         size = 32 if self.replacement else n
-        for length in [size]*(total//size) + [total % size]: # the last may be 0, and is drawn all the same
+        for length in [size]*(total//size) + [total % size]: # a last 0 is drawn all the same
             if self.replacement: yield from torch.randint(n, (length,), generator=gen).tolist()
             else: yield from torch.randperm(n, generator=gen)[:length].tolist()
 
@@ -165,7 +165,7 @@ class BatchSampler:
         n, bs = len(self.sampler), self.batch_size
         return n//bs if self.drop_last else -(-n//bs)
 
-# %% ../nbs/10_training.ipynb #6908b5b4
+# %% ../nbs/10_training.ipynb #96f9fe8f
 class CollateError(ValueError, RuntimeError):
     "Items that do not fit together."
 
@@ -191,9 +191,9 @@ def _stack(batch: Sequence[Tensor]) -> Tensor:
         shapes = [list(o.shape) for o in batch]
         i = next((i for i, o in enumerate(shapes) if o != shapes[0]), None)
         if i is None: raise
-        raise CollateError(f"stack expects each tensor to be equal size, but got {shapes[0]} at entry 0 "
-                           f"and {shapes[i]} at entry {i}: crop or pad them, in the dataset or in a "
-                           "collate_fn") from None
+        raise CollateError(f"stack expects each tensor to be equal size, but got {shapes[0]} at entry "
+                           f"0 and {shapes[i]} at entry {i}: crop or pad them, in the dataset or in "
+                           "a collate_fn") from None
 
 # %% ../nbs/10_training.ipynb #883298dc
 def _columns(batch: Sequence) -> dict:
@@ -222,14 +222,14 @@ def _collate_parts(batch: Sequence) -> dict:
             raise
     return out
 
-# %% ../nbs/10_training.ipynb #fe3dc159
+# %% ../nbs/10_training.ipynb #1b0ba0bc
 def default_collate(
     batch: Sequence, # items: tensors, arrays, numbers, strings; or dicts, lists, tuples of them
 ) -> Any:            # the same structure, with tensors (n, ...) or lists of n strings at its leaves
     """Make one batch of many items, as
     [torch.utils.data.default_collate](https://docs.pytorch.org/docs/stable/data.html#torch.utils.data.default_collate).
 
-    `TypeError` names a type that it cannot do, `CollateError` (a `ValueError`) sizes that do not fit."""
+    `TypeError` names a type that it cannot do, `CollateError` (a `ValueError`) sizes that differ."""
     if isinstance(batch, Rows): return list(batch.tensors)
     elem = batch[0]
     if isinstance(elem, Tensor): return _stack(batch)
@@ -289,7 +289,7 @@ def _pickled(o: Any) -> memoryview:
     _Pickler(file, protocol=5).dump(o)
     return file.getbuffer()
 
-# %% ../nbs/10_training.ipynb #4bc0aedb
+# %% ../nbs/10_training.ipynb #d4ca7b6c
 class _Failure(NamedTuple):
     "An exception in a worker."
     kind: type # its class, or RuntimeError if that cannot be sent
@@ -302,11 +302,13 @@ def _failure(e: Exception) -> memoryview:
     try: return _pickled(_Failure(type(e), name, text))
     except Exception: return _pickled(_Failure(RuntimeError, name, text))
 
+# %% ../nbs/10_training.ipynb #5fea56ad
 def _watch(parent: int | None) -> None:
     """End this process when the one that asked for it is gone.
 
     `parent` is its number where it is the parent in the eyes of the system too, as after a fork."""
-    while multiprocessing.parent_process().is_alive() and parent in (None, os.getppid()): time.sleep(0.2)
+    alive = multiprocessing.parent_process().is_alive
+    while alive() and parent in (None, os.getppid()): time.sleep(0.2)
     os._exit(1)
 
 def _work(conn: Any, parent: int | None, i: int, seed: int, dataset: Any, *how: Any) -> None:
@@ -366,7 +368,7 @@ class _Worker:
         self.process.join()
         self.conn.close()
 
-# %% ../nbs/10_training.ipynb #e0a9d821
+# %% ../nbs/10_training.ipynb #55fe3ddf
 def _check_loader(dataset: Any, num_workers: int, others: dict) -> None:
     "Refuse what no options can make a `DataLoader` of."
     known = dict(pin_memory=False, timeout=0, worker_init_fn=None, multiprocessing_context=None,
@@ -393,13 +395,13 @@ def _check_order(batch_size: int | None, shuffle: bool, sampler: Any, batch_samp
     if sampler is not None and shuffle:
         raise ValueError("sampler option is mutually exclusive with shuffle: shuffle in the sampler")
     if batch_sampler is not None and (batch_size != 1 or shuffle or sampler is not None or drop_last):
-        raise ValueError("batch_sampler option is mutually exclusive with batch_size, shuffle, sampler, "
-                         "and drop_last: it decides all of them")
+        raise ValueError("batch_sampler option is mutually exclusive with batch_size, shuffle, "
+                         "sampler, and drop_last: it decides all of them")
     if batch_size is None and drop_last:
         raise ValueError("batch_size=None option disables auto-batching and is mutually exclusive with "
                          "drop_last")
 
-# %% ../nbs/10_training.ipynb #ea1bfc7c
+# %% ../nbs/10_training.ipynb #7b10ebb4
 class DataLoader:
     """Batches of a dataset, as
     [torch.utils.data.DataLoader](https://docs.pytorch.org/docs/stable/data.html#torch.utils.data.DataLoader)."""
@@ -431,8 +433,8 @@ class DataLoader:
     def __setattr__(self, name, value):
         fixed = "dataset", "batch_size", "drop_last", "sampler", "batch_sampler"
         if name in fixed and hasattr(self, name):
-            raise ValueError(f"{name} attribute should not be set after DataLoader is initialized: make "
-                             "another one")
+            raise ValueError(f"{name} attribute should not be set after DataLoader is initialized: "
+                             "make another one")
         super().__setattr__(name, value)
 
     @property
@@ -480,7 +482,7 @@ class DataLoaders(NamedTuple):
     train: Iterable # batches to learn from, often shuffled
     valid: Iterable # batches to measure with
 
-# %% ../nbs/10_training.ipynb #2a6a9d75
+# %% ../nbs/10_training.ipynb #81d93763
 @contextmanager
 def _modes_kept(model: Any):
     "At the end, each part of the model is in training or eval mode as it was before."
@@ -506,8 +508,8 @@ class _Mean:
 def _number(loss: Tensor, where: str) -> float:
     "The loss, a tensor of shape (). `ValueError` if it has another shape, is nan or infinite."
     if loss.numel() != 1:
-        raise ValueError(f"expected a loss of shape (), got {tuple(loss.shape)}: take its mean, as with "
-                         "reduction='mean'")
+        raise ValueError(f"expected a loss of shape (), got {tuple(loss.shape)}: take its mean, as "
+                         "with reduction='mean'")
     if not math.isfinite(value := loss.item()):
         raise ValueError(f"the loss is {value} {where}: try a smaller learning rate, and look for such "
                          "numbers in the data")
@@ -536,7 +538,7 @@ def evaluate(
             right.add(_n_right(preds, yb), yb.numel())
     return loss.value(), right.value()
 
-# %% ../nbs/10_training.ipynb #977dc1b4
+# %% ../nbs/10_training.ipynb #e815b7ad
 class Epoch(NamedTuple):
     "What `fit` says about an epoch."
     epoch: int        # counted from 0
@@ -556,6 +558,7 @@ def _train_epoch(epoch: int, model: Callable, loss_func: Callable, opt: Any, dl:
         opt.zero_grad()
     return mean.value()
 
+# %% ../nbs/10_training.ipynb #9e3d1f3c
 def fit(
     epochs: int,         # how many times through `train_dl`
     model: Callable,     # preds = model(xb)
