@@ -225,7 +225,7 @@ def _bind(self: Learner) -> None:
             raise ValueError(f"{names} both want to do {part}: leave one of them out")
         self._do[part] = getattr(takers[0] if takers else type(self), part)
 
-# %% ../nbs/11_learner.ipynb #b8a6a7ab
+# %% ../nbs/11_learner.ipynb #d31b81f8
 def _batch_size(batch: Any) -> int:
     "How many items a batch has: the first size of its target; 1 for a target without axes."
     targ = batch[-1]
@@ -244,12 +244,14 @@ def _floats(values: list) -> list[float]:
 @patch
 def _note_loss(self: Learner) -> None:
     "Look at the loss: at once on the CPU, where it is one; elsewhere after 64 batches, to wait seldom."
-    n = _batch_size(self.batch)
-    try: self._seen = value = self.loss.item() if self.loss.is_cpu else self.loss.detach()
+    loss, n = self.loss, _batch_size(self.batch)
+    try:
+        on_cpu = loss.is_cpu
+        self._seen = value = loss.item() if on_cpu else loss.detach()
     except (AttributeError, RuntimeError):
-        got = tuple(self.loss.shape) if isinstance(self.loss, Tensor) else type(self.loss).__name__
+        got = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
         raise ValueError(f"expected a loss of one number, got {got}: take a mean or a sum") from None
-    if self.loss.is_cpu:
+    if on_cpu:
         self._total += value*n
         self._n += n
         if self.check_loss and not math.isfinite(value):
