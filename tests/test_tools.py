@@ -30,15 +30,18 @@ def test_what_goes_wrong_is_one_line(nbs):
     notebook(nbs/"03_answers.ipynb", "# Answers\n<details>\n\n```python\n>>> two\n3\n```\n</details>", "two = 2")
     notebook(nbs/"04_network.ipynb", "# Network", "import urllib.request", "urllib.request.urlopen('http://192.0.2.1')")
     notebook(nbs/"05_dies.ipynb", "# Dies", "import os; os._exit(3)")
+    edited = nbs/"06_edited.ipynb"
+    notebook(edited, "# Edited", f"open({str(edited)!r}, 'w').write('{{\"cells\": []}}');")
     notebook(nbs/"_draft.ipynb", "1/0")
     runs = run_all()
-    assert list(runs) == ["00_fine", "01_raises", "02_leaves", "03_answers", "04_network", "05_dies"]
+    assert list(runs) == ["00_fine", "01_raises", "02_leaves", "03_answers", "04_network", "05_dies", "06_edited"]
     assert runs["00_fine"].error == "" and runs["00_fine"].checks == 1 and str(runs["00_fine"]).endswith("It is.")
     assert runs["01_raises"].error == "cell 3: ZeroDivisionError: division by zero" and "----> 1 1/x" in runs["01_raises"].trace
     assert "left.txt" in runs["02_leaves"].error
     assert runs["03_answers"].error and "Got:\n    2" in runs["03_answers"].trace
     assert "the network is off in this run: '192.0.2.1' was asked for" in runs["04_network"].error
     assert runs["05_dies"].error
+    assert runs["06_edited"].error == "was edited while it ran: run it again"
     assert all("\n" not in str(o) for o in runs.values())
 
 def test_only_what_has_changed_is_run(nbs):

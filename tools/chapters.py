@@ -148,6 +148,8 @@ async def run(path: Path, force: bool = False) -> Run:
         left = [o.name for o in work.iterdir()]
         if left: return Run(path, time.monotonic() - start, n_checks(nb), f"leaves files where it ran: {', '.join(left)}")
     seconds = time.monotonic() - start
+    if [*map(source, code_cells(read(path)))] != [*map(source, code_cells(nb))]:
+        return Run(path, seconds, n_checks(nb), "was edited while it ran: run it again")
     outputs = [c["outputs"] for c in json.loads(nbformat.writes(loaded))["cells"] if c["cell_type"] == "code"][:len(code_cells(nb))]
     merge(path, outputs)
     file.write_text(json.dumps(dict(key=k, seconds=seconds, outputs=outputs)), encoding="utf-8")
