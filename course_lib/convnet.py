@@ -103,7 +103,7 @@ class RandomShiftCB(Callback):
     def before_batch(self, learn):
         if learn.training: learn.batch = (random_shift(learn.batch[0], self.by), *learn.batch[1:])
 
-# %% ../nbs/12_convnet.ipynb #b846cf53
+# %% ../nbs/12_convnet.ipynb #8118e797
 def train_digits(
     epochs: int = 6,               # passes over the 50,000 training digits
     cbs: Sequence[Callback] = (),  # callbacks that are to watch
@@ -112,8 +112,8 @@ def train_digits(
 ) -> Learner:                      # its `model` is the trained network
     "Train a `SmallConvNet` on the training digits, and validate it after each epoch."
     data = load_images() if data is None else data
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+    with torch.random.fork_rng(devices=[]): # only the CPU's numbers are drawn from
+        torch.default_generator.manual_seed(seed)
         dls = DataLoaders(DataLoader(TensorDataset(data.x_train, data.y_train), 256, shuffle=True),
                           DataLoader(TensorDataset(data.x_valid, data.y_valid), 1000))
         total = epochs*len(dls.train)

@@ -194,5 +194,5 @@ def test_the_recipe_is_repeatable_and_leaves_random_numbers_alone(data):
     states = [o.model.state_dict() for o in (first, again, other)]
     assert all(a.equal(b) for a, b in zip(states[0].values(), states[1].values()))
     assert not states[0]["head.1.weight"].equal(states[2]["head.1.weight"])
-    assert first.step == 2*3 and not any(first.batch[0] is o for o in few)
+    assert first.step == 2*3 and first.batch[0].equal(few.x_valid), "what is validated is not moved"
     assert accuracy(first.model.eval(), few.x_train, few.y_train) > 0.3, "two times three batches, and better than chance"
