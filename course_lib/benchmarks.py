@@ -6,19 +6,22 @@
 __all__ = ['ROWS', 'Row', 'row', 'Result', 'measure', 'Results', 'benchmark', 'plot_results', 'save_results']
 
 # %% ../nbs/C_benchmarks.ipynb #55c5c6b3
-import json, os, platform, time
+import contextlib, io, json, os, platform, time
 import numpy as np, torch
 from pathlib import Path
+from torch.utils import data as torch_data
 from typing import Callable, NamedTuple, Sequence
-from . import autograd, layers, optim
+from . import autograd, layers, learner, optim, training
 from .backprop import Lin, Model, Mse, Relu
 from .broadcasting import einsum
+from .convnet import SmallConvNet
 from .data import load_images
 from .init import kaiming_normal_, kaiming_uniform_
-from .losses import binary_cross_entropy_with_logits, cross_entropy, log_softmax, mse_loss, nll_loss
+from .losses import (
+    accuracy, binary_cross_entropy_with_logits, cross_entropy, log_softmax, mse_loss, nll_loss)
 from .matmul import (
     matmul_broadcast, matmul_c, matmul_einsum, matmul_lists, matmul_numba, matmul_rows)
-from .module import Module
+from .module import Module, Parameter
 
 # %% ../nbs/C_benchmarks.ipynb #09dbe708
 class Row(NamedTuple):
@@ -242,6 +245,97 @@ def _(): return _steps("Adam", 100, (50, 50))
 
 @row("Adam, 1,000 tensors: ours / PyTorch's foreach", goal=1.)
 def _(): return _steps("Adam", 1000, (50,))
+
+# %% ../nbs/C_benchmarks.ipynb #71d2d021
+def _loaders(bs: int, n: int = 12_800, **options) -> tuple[Callable, Callable]:
+    data = load_images()
+    x, y = data.x_train[:n], data.y_train[:n]
+    def use_up(dl):
+        for _ in dl: pass
+    mine = training.DataLoader(training.TensorDataset(x, y), bs, shuffle=True, **options)
+    theirs = torch_data.DataLoader(torch_data.TensorDataset(x, y), bs, shuffle=True, **options)
+    return lambda: use_up(mine), lambda: use_up(theirs)
+
+@row("12,800 digits in batches of 64: our DataLoader / PyTorch's", goal=0.2)
+def _(): return _loaders(64)
+
+@row("12,800 digits in batches of 1024: our DataLoader / PyTorch's", goal=0.4)
+def _(): return _loaders(1024)
+
+@row("default_collate of 64 digits with labels: ours / PyTorch's", goal=1.3)
+def _():
+    data = load_images()
+    items = [(data.x_valid[i], data.y_valid[i]) for i in range(64)]
+    return lambda: training.default_collate(items), lambda: torch_data.default_collate(items)
+
+@row("50,000 shuffled indices in batches of 64: our samplers / PyTorch's", goal=1.2)
+def _():
+    mine = training.BatchSampler(training.RandomSampler(range(50_000)), 64, False)
+    theirs = torch_data.BatchSampler(torch_data.RandomSampler(range(50_000)), 64, False)
+    return lambda: list(mine), lambda: list(theirs)
+
+@row("2,000 items in batches of 64 through two workers: ours / PyTorch's", goal=1.3)
+def _(): return _loaders(64, 2000, num_workers=2)
+
+# %% ../nbs/C_benchmarks.ipynb #bc583e63
+class _Nothing(Module): # one parameter vector, whatever comes in
+    def __init__(self):
+        super().__init__()
+        self.scores = Parameter(torch.zeros(10))
+    def forward(self, x): return self.scores.expand(len(x), 10)
+
+def _by_loop(dls):
+    model = _Nothing()
+    opt = optim.SGD(model.parameters(), lr=0.1)
+    for xb, yb in dls.train:
+        loss = cross_entropy(model(xb), yb)
+        loss.backward()
+        opt.step()
+        opt.zero_grad()
+    loss, right, n = 0., 0., 0
+    with torch.no_grad():
+        for xb, yb in dls.valid:
+            preds = model(xb)
+            loss += cross_entropy(preds, yb).item()*len(yb)
+            right += accuracy(preds, yb).item()*len(yb)
+            n += len(yb)
+    print(f"{loss/n:.4f} {right/n:.4f}")
+
+def _by_learner(dls):
+    cbs = [learner.RecorderCB(), learner.MetricsCB(accuracy), learner.ProgressCB()]
+    learner.Learner(_Nothing(), dls, cross_entropy, cbs=cbs).fit(1)
+
+@row("an idle model, batch 64: Learner with three callbacks / a loop by hand", goal=1.12)
+def _():
+    def loader(n, **how):
+        ds = training.TensorDataset(torch.randn(n, 784), torch.randint(0, 10, (n,)))
+        return training.DataLoader(ds, 64, **how)
+    dls = training.DataLoaders(loader(64*400, shuffle=True), loader(64*40))
+    def quiet(f):
+        def run():
+            with contextlib.redirect_stdout(io.StringIO()): f(dls)
+        return run
+    return quiet(_by_learner), quiet(_by_loop)
+
+# %% ../nbs/C_benchmarks.ipynb #e4f34027
+def _convnet_step(net, opt_class, loss_func):
+    opt, x, y = opt_class(net.parameters(), lr=1e-3), torch.rand(256, 1, 28, 28), torch.randint(0, 10, (256,))
+    def step():
+        loss_func(net(x), y).backward()
+        opt.step()
+        opt.zero_grad()
+    return step
+
+def _torch_convnet():
+    nn = torch.nn
+    def conv(ni, nf, ks=3):
+        return nn.Sequential(nn.Conv2d(ni, nf, ks, 2, ks//2, bias=False), nn.BatchNorm2d(nf), nn.ReLU())
+    return nn.Sequential(conv(1, 8, 5), conv(8, 24), conv(24, 64), nn.Flatten(), nn.Linear(1024, 10))
+
+@row("convnet, a training step of 256 digits: ours / PyTorch's", goal=1.6)
+def _():
+    theirs = _convnet_step(_torch_convnet(), torch.optim.AdamW, torch.nn.functional.cross_entropy)
+    return _convnet_step(SmallConvNet(), optim.AdamW, cross_entropy), theirs
 
 # %% ../nbs/C_benchmarks.ipynb #3265fbc9
 class Result(NamedTuple):
