@@ -86,7 +86,7 @@ class _Sigmoid(torch.autograd.Function):
     @staticmethod
     def backward(ctx, g: Tensor) -> Tensor:
         out, = ctx.saved_tensors
-        return g*out*(1 - out)
+        return out*(1 - out)*g
 
 class Sigmoid(Module):
     "1/(1 + exp(-x)), element by element, for inputs of any shape."
