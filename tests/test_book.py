@@ -107,7 +107,8 @@ def visits(chromium, book, served, names) -> dict[str, dict[str, dict]]:
             page, heard = context.new_page(), []
             page.on("console", lambda m: heard.append(f"{m.type}: {m.text}") if m.type in ("error", "warning") else None)
             page.on("pageerror", lambda e: heard.append(f"error: {e}"))
-            page.on("requestfailed", lambda r: heard.append(f"failed: {r.url}"))
+            # A picture for the tab may still be on its way when the next page is opened: leaving gives up on it, and nothing is wrong.
+            page.on("requestfailed", lambda r: None if r.failure == "net::ERR_ABORTED" else heard.append(f"failed: {r.url} ({r.failure})"))
             page.on("response", lambda r: heard.append(f"{r.status}: {r.url}") if r.status >= 400 else None)
             page.on("request", lambda r: None if r.url.startswith((base, "data:", "blob:")) else heard.append(f"outside: {r.url}"))
             for name in names:
