@@ -108,14 +108,14 @@ class BroadcastTable:
         self.fits = None not in self.result
 
     def cells(self) -> list[list[str]]:
-        """A row of words for each shape: its sizes, `1→4` where one is stretched, `·→4` where
-        an axis is missing."""
+        """A row of words for each shape: its sizes, `1→4` where one is stretched, `(1)→4`
+        where an axis is missing."""
         n, rows = len(self.columns), []
         for shape in self.shapes:
             padded = (None,)*(n - len(shape)) + shape
             rows.append([])
             for have, want in zip(padded, self.result):
-                word = "·" if have is None else str(have)
+                word = "(1)" if have is None else str(have)
                 stays = want in (None, have) or (have is None and want == 1)
                 rows[-1].append(word if stays else f"{word}→{want}")
         return rows
@@ -153,7 +153,7 @@ class BroadcastTable:
             rows += f"<tr>{cell('th', label, False)}{sizes}</tr>"
         caption = ('<caption style="caption-side:bottom;text-align:left">'
                    f"{html.escape(self.reason())}</caption>")
-        return f"<table>{caption}{rows}</table>"
+        return f'<table style="margin-left:0">{caption}{rows}</table>'
 
 def explain_broadcast(
     *shapes: tuple[int, ...], # shapes, or tensors that stand for theirs
@@ -295,7 +295,7 @@ def einsum(
     any axes, aligned at the right. A letter repeated on one operand takes its diagonal.
     Operands are contracted two at a time from the left, each time by one matrix product.
     `ValueError` for an equation that is not one, or sizes that disagree; `TypeError` for mixed
-    types of number."""
+    types of number where a shared letter is summed."""
     for i, o in enumerate(operands):
         if not isinstance(o, Tensor):
             raise TypeError(f"einsum: expected tensors, got {type(o).__name__} as operand {i}: "

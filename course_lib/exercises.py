@@ -287,7 +287,7 @@ def _judge(ex: Exercise, f: Callable, seconds: float, run: Callable) -> Panel:
     said = [_differ(g, w, ex.tol) for g, w in zip(got, want)]
     failing = [i for i, o in enumerate(said) if o]
     if not failing:
-        return Panel(ex.name, "right", [("cases", f"{len(ex.cases)}, each run twice: {', '.join(ex.cases)}")])
+        return Panel(ex.name, "right", [("cases", f"{len(ex.cases)}, each run twice: {'; '.join(ex.cases)}")])
     cases = list(ex.cases.items())*2
     i = min(failing, key=lambda i: (i >= len(ex.cases), _empty(cases[i][1]()), _size(cases[i][1]())))
     return Panel(ex.name, "not yet", _explain(ex, f, cases[i], got, want[i], i, said[i]))

@@ -157,7 +157,7 @@ def _(a, b): return (a - b).square().sum(-1)
         "sizes of 1": lambda: ((4, 1, 5, 1),),
         "six axes": lambda: ((2, 3, 2, 5, 3, 2),),
     },
-    hints=["How many numbers lie between two neighbours on the last axis? And between two rows?", "The stride of an axis is the product of the sizes of all axes to its right."],
+    hints=["How many places is it in the storage from one element of the last axis to the next? And from one row to the next?", "The stride of an axis is the product of the sizes of all axes to its right."],
 )
 def strides(
     shape: tuple[int, ...], # sizes of at least 1; there may be none
