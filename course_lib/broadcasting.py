@@ -259,7 +259,8 @@ def _einsum(equation: str, operands: tuple[Tensor, ...], contract) -> Tensor:
         keep = set(out).union(*(ls for _, ls in terms[2:]))
         terms[:2] = [contract(*terms[0], *terms[1], keep)]
     t, ls = _sum_out(*terms[0], set(out))
-    return _arrange(t, ls, out)
+    t = _arrange(t, ls, out)
+    return t.view_as(t) if t is operands[0] else t # never an operand itself, but a view of it
 
 # %% ../nbs/02_broadcasting.ipynb #06bfef70
 def _contract(a: Tensor, la: list, b: Tensor, lb: list, keep: set) -> tuple[Tensor, list]:
@@ -296,6 +297,8 @@ def einsum(
     Operands are contracted two at a time from the left, each time by one matrix product.
     `ValueError` for an equation that is not one, or sizes that disagree; `TypeError` for mixed
     types of number where a shared letter is summed."""
+    if not isinstance(equation, str):
+        raise TypeError(f"einsum: expected an equation such as 'ik,kj->ij' first, got {equation!r}")
     for i, o in enumerate(operands):
         if not isinstance(o, Tensor):
             raise TypeError(f"einsum: expected tensors, got {type(o).__name__} as operand {i}: "

@@ -46,10 +46,9 @@ def deep_stack(
         if isinstance(n, bool) or not isinstance(n, int):
             raise TypeError(f"expected a whole number for {name}, got {n!r}")
         if n < 1: raise ValueError(f"expected {name} of at least 1, got {n}")
-    for name, f in (("init", init), ("act", act)):
+    for name, f, such in (("init", init, "nn.init.normal_"), ("act", act, "relu")):
         if not callable(f) and (f is not None or name == "init"):
-            raise TypeError(f"expected a function for {name}, got {f!r}: as "
-                            f"{name}=torch.nn.init.normal_")
+            raise TypeError(f"expected a function for {name}, got {f!r}: as {name}=torch.{such}")
     means, stds = [], []
     with torch.no_grad():
         for x in _activations(n_layers, width, init, act):
@@ -78,19 +77,22 @@ def plot_stack(
 
     `ValueError` if there are none."""
     import matplotlib.pyplot as plt
-    from matplotlib.ticker import LogLocator
+    from matplotlib.ticker import LogFormatter, LogLocator
     if not isinstance(stacks, dict): stacks = {"std": stacks}
     if not stacks: raise ValueError("expected at least one stack, got none")
-    colours = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#E69F00", "#56B4E9"
+    colours = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#E69F00", "#56B4E9",
+               "#7F7F7F")
     styles = "-", "--", "-.", ":"
     fig, ax = plt.subplots(figsize=(6.6, 4.2), layout="constrained")
     for i, (name, (_, stds)) in enumerate(stacks.items()):
-        _plot_one(ax, name, stds, (colours[i % 7], styles[i % 4], "osD^v"[i % 5]))
+        _plot_one(ax, name, stds, (colours[i % 8], styles[i % 4], "osD^v"[i % 5]))
     ax.axhline(1, color="#888", lw=0.8)
     ax.set(yscale="log", xlabel="layer", ylabel="std of its output")
     low, high = ax.get_ylim()
     if high/low > 1e12: # ticks at round powers
         ax.yaxis.set_major_locator(LogLocator(1e10 if high/low > 1e25 else 1e5))
+    else:
+        ax.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 1)))
     ax.grid(alpha=0.3)
     fig.legend(loc="outside lower center", ncols=2, frameon=False)
     return fig
@@ -101,7 +103,7 @@ _GAINS = {"linear": 1, "conv1d": 1, "conv2d": 1, "conv3d": 1, "conv_transpose1d"
           "sigmoid": 1, "tanh": 5/3, "relu": math.sqrt(2), "selu": 3/4}
 
 def calculate_gain(
-    nonlinearity: str,                # a name of `torch.nn.functional`; a layer's is no function
+    nonlinearity: str,                # of `torch.nn.functional`, or a layer's, where nothing is taken
     param: int | float | None = None, # the slope of "leaky_relu", 0.01 if None; others ignore it
 ) -> float:
     """The factor for the std of weights after this function, as
@@ -135,7 +137,7 @@ def fan_in_and_fan_out(
     return n_in*math.prod(window), n_out*math.prod(window)
 
 # %% ../nbs/03_init.ipynb #ed42c68d
-def _to_unit_std(name: str, m: Callable, inp: tuple, out: Tensor) -> Tensor:
+def _to_unit_std(name: str, m: Callable, inp: tuple, kwargs: dict, out: Tensor) -> Tensor:
     "Divide weight and bias of the layer `m` until its output has a std of 1; returns that output."
     for _ in range(20):
         std = out.double().std().item()
@@ -146,7 +148,7 @@ def _to_unit_std(name: str, m: Callable, inp: tuple, out: Tensor) -> Tensor:
         if abs(std - 1) < 1e-3: return out
         for o in (m.weight, getattr(m, "bias", None)):
             if o is not None: o.div_(std)
-        out = m.forward(*inp)
+        out = m.forward(*inp, **kwargs)
     raise ValueError(f"the std of layer {name!r} ({type(m).__name__}) does not go to 1 by "
                      f"dividing its weights: it is {std:.3g} after 20 rounds")
 
@@ -159,25 +161,30 @@ def lsuv_(
     std of 1 for the batch `xb`.
 
     Weight layers are those whose `weight` has at least two axes. Each is rescaled once, at its
-    first call, in the order of the calls, in the mode the model is in. From [Mishkin and Matas,
-    2015](https://arxiv.org/abs/1511.06422). `ValueError` where there is no such layer, or its
-    output has no spread."""
+    first call, in the order of the calls, in the mode the model is in; a warning names those that
+    the model never calls. From [Mishkin and Matas, 2015](https://arxiv.org/abs/1511.06422).
+    `ValueError` where there is no such layer, or its output has no spread; the layers before it
+    stay rescaled."""
     layers = {k: m for k, m in model.named_modules()
               if isinstance(w := getattr(m, "weight", None), Tensor) and w.ndim > 1}
     if not layers:
         raise ValueError("expected a model with a layer whose weight has at least 2 axes, got "
                          f"none in {type(model).__name__}")
     done = set()
-    def hook(name: str, m: Callable, inp: tuple, out: Tensor) -> Tensor | None:
+    def hook(name: str, m: Callable, inp: tuple, kwargs: dict, out: Tensor) -> Tensor | None:
         if id(m.weight) in done: return None
         done.add(id(m.weight))
-        return _to_unit_std(name, m, inp, out)
+        return _to_unit_std(name, m, inp, kwargs, out)
     handles = []
     try:
-        for k, m in layers.items(): handles.append(m.register_forward_hook(partial(hook, k)))
+        for k, m in layers.items():
+            handles.append(m.register_forward_hook(partial(hook, k), with_kwargs=True))
         with torch.no_grad(): model(xb)
     finally:
         for o in handles: o.remove()
+    if missed := [k for k, m in layers.items() if id(m.weight) not in done]:
+        warnings.warn(f"lsuv_ left the weights of {', '.join(missed)} as they were: the model "
+                      "does not call these layers")
     return model
 
 # %% ../nbs/03_init.ipynb #3c5f8652

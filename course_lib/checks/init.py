@@ -72,6 +72,14 @@ def _(x, ws): return _layer_stds(x, ws)[-1:]
 @layer_stds.mistake("the input is measured too", "After which step does the first number belong?")
 def _(x, ws): return [x.std().item()] + _layer_stds(x, ws)
 
+@layer_stds.mistake("the std is divided by n and not by n - 1", "What does x.std() divide by, if it is not told otherwise?")
+def _(x, ws):
+    found = []
+    for w in ws:
+        x = (x @ w.t()).relu()
+        found.append(x.std(unbiased=False).item())
+    return found
+
 @layer_stds.mistake("means are returned", "Which of the two numbers was asked for?")
 def _(x, ws):
     found = []
@@ -130,6 +138,9 @@ def _(n_in, w_std, x_mean, x_std): return n_in*w_std*math.sqrt(x_mean**2 + x_std
 
 @predict_std.mistake("mean and std are added before they are squared", "How is the second moment made of mean and std?")
 def _(n_in, w_std, x_mean, x_std): return math.sqrt(n_in)*w_std*abs(x_mean + x_std)
+
+@predict_std.mistake("mean and std are added", "Do mean and std add up, or their squares?")
+def _(n_in, w_std, x_mean, x_std): return math.sqrt(n_in)*w_std*(x_mean + x_std)
 
 @predict_std.mistake("the number of inputs is left out", "What happens to the std when there are four times as many inputs?")
 def _(n_in, w_std, x_mean, x_std): return w_std*math.sqrt(x_mean**2 + x_std**2)
@@ -229,6 +240,9 @@ def _(shape, gain): return gain*math.sqrt(3/math.prod(shape))
 
 @uniform_bound.mistake("the gain divides", "Does a function that takes much need larger weights or smaller ones?")
 def _(shape, gain): return math.sqrt(3/math.prod(shape[1:]))/gain
+
+@uniform_bound.mistake("the gain stands under the root", "With a gain twice as large, how much larger is the bound?")
+def _(shape, gain): return math.sqrt(3*gain/math.prod(shape[1:]))
 
 @uniform_bound.mistake("the root of the fan is forgotten", "With four times as many inputs, how much smaller are the weights to be?")
 def _(shape, gain): return gain*math.sqrt(3)/math.prod(shape[1:])
