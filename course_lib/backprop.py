@@ -60,6 +60,7 @@ def _tensors(**named: object) -> None:
 def _diff(output: Tensor, targ: Tensor) -> Tensor:
     "`output - targ`, of the shape of `targ`."
     _tensors(output=output, targ=targ)
+    _floats(output)
     if output.shape == targ.shape: return output - targ
     if output.shape == (*targ.shape, 1): return output[..., 0] - targ # (n,) - (n,)
     raise ValueError("expected outputs and targets of one shape, or (n, 1) and (n,), got "
@@ -71,10 +72,12 @@ def mse(
 ) -> Tensor:        # shape ()
     """Mean squared error.
 
-    `ValueError` that names both shapes if they do not fit; they are not broadcast."""
+    `ValueError` that names both shapes if they do not fit; they are not broadcast. `TypeError`
+    if the outputs are not floating point."""
     return _diff(output, targ).pow(2).mean()
 
 # %% ../nbs/04_backprop.ipynb #d199087c
+@torch.no_grad()
 def mse_grad(
     inp: Tensor,  # what went into mse as output: (n, 1), or the shape of targ
     targ: Tensor, # (n,), or any shape
@@ -119,24 +122,29 @@ def relu_grad(
 
 # %% ../nbs/04_backprop.ipynb #90cca2a4
 def _fit(x: Tensor, w: Tensor, b: Tensor) -> None:
-    "`ValueError` unless `x @ w + b` is a linear layer."
+    "`ValueError` or `TypeError` unless `x @ w + b` is a linear layer."
     _tensors(x=x, w=w, b=b)
     if x.ndim != 2 or w.ndim != 2 or x.shape[1] != w.shape[0] or b.shape != w.shape[1:]:
         turned = x.ndim == w.ndim == 2 and x.shape[1] == w.shape[1] and b.shape == w.shape[:1]
         raise ValueError("expected x (n, n_in), w (n_in, n_out) and b (n_out,), got "
                          f"{tuple(x.shape)}, {tuple(w.shape)} and {tuple(b.shape)}"
                          + ": weights are (n_in, n_out) here, so try w.t()"*turned)
+    if not x.dtype == w.dtype == b.dtype:
+        raise TypeError(f"expected x, w and b of one type, got {x.dtype}, {w.dtype} and {b.dtype}")
 
 def lin(
     x: Tensor, # inputs (n, n_in)
     w: Tensor, # weights (n_in, n_out)
     b: Tensor, # biases (n_out,)
 ) -> Tensor:   # (n, n_out)
-    "A linear layer: `x @ w + b`. `ValueError` that names the shapes if they do not fit."
+    """A linear layer: `x @ w + b`.
+
+    `ValueError` that names the shapes if they do not fit, `TypeError` if the types differ."""
     _fit(x, w, b)
     return x @ w + b
 
 # %% ../nbs/04_backprop.ipynb #2ddfb16e
+@torch.no_grad()
 def lin_grad(
     inp: Tensor, # what went into lin: (n, n_in)
     out: Tensor, # what came out: (n, n_out), with its gradient in out.g
@@ -195,9 +203,9 @@ class LayerFunction:
         *args: Tensor, # what `forward` takes, any shapes
     ) -> Tensor:       # what `forward` returns
         "Run `forward`, and remember its arguments and its output."
-        self.args = args
-        self.out = self.forward(*args)
-        return self.out
+        out = self.forward(*args)
+        self.args, self.out = args, out # together, and not if forward has failed
+        return out
 
     def forward(self,
         *args: Tensor, # inputs, any shapes
@@ -217,7 +225,7 @@ class LayerFunction:
         if not hasattr(self, "out"):
             raise RuntimeError(f"{type(self).__name__}: nothing to go back through; call it on an "
                                "input before backward()")
-        self.bwd(self.out, *self.args)
+        with torch.no_grad(): self.bwd(self.out, *self.args)
 
 # %% ../nbs/04_backprop.ipynb #77810261
 class Lin(LayerFunction):

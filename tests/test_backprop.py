@@ -111,3 +111,32 @@ def test_order_of_the_way_back():
     with pytest.raises(RuntimeError, match="go backwards"): model.layers[0].backward()
     model.layers[0].out.g = torch.ones(3)
     with pytest.raises(ValueError, match=r"\(3, 1\).*\(3,\)"): model.layers[0].backward()
+
+def test_a_call_that_fails_changes_nothing():
+    layer, x = Lin(random(0, 2, 1), random(1, 1)), random(2, 3, 2)
+    layer(x).g = random(3, 3, 1)
+    with pytest.raises(ValueError): layer(random(4, 3, 5))
+    layer.backward()
+    close(layer.w.g, x.t() @ layer.out.g)
+
+def test_the_way_back_is_not_recorded():
+    x, w, b = (random(i, *o).requires_grad_() for i, o in enumerate([(5, 3), (3, 1), (1,)]))
+    pre = lin(x, w, b)
+    out = relu(pre)
+    mse_grad(out, random(5, 5).abs())
+    relu_grad(pre, out)
+    lin_grad(x, pre, w, b)
+    for t in (out, pre, x, w, b): assert not t.g.requires_grad
+    first, act = Lin(w, b), Tanh()
+    model = Model([first, act], Mse())
+    model(x, random(5, 5))
+    model.backward()
+    for t in (act.out, first.out, x, w, b): assert not t.g.requires_grad
+
+def test_types_that_do_not_fit():
+    x, w, b = torch.ones(2, 3), torch.ones(3, 1), torch.ones(1)
+    for args in ((x.double(), w, b), (x, w.double(), b), (x, w, b.half())):
+        with pytest.raises(TypeError, match="expected x, w and b of one type, got ") as e: lin(*args)
+        assert all(str(o.dtype) in str(e.value) for o in args)
+    for f in (mse, mse_grad):
+        with pytest.raises(TypeError, match="torch.int64"): f(torch.tensor([1, 2]), torch.tensor([1, 2]))

@@ -254,10 +254,10 @@ def test_in_the_chapter(name):
 
 @pytest.mark.parametrize("chapter", sorted({ex.chapter for ex in KNOWN.values()}))
 def test_statements_hold(chapter):
-    "The examples in the statements, `    f(x)   →   y`, are what the solution and the oracle return."
+    "The examples in the statements, `    f(x)   →   y` on one line or several, are what the solution and the oracle return."
     text = "\n".join(o for kind, o in cells(chapter) if kind == "markdown")
-    found = re.findall(r"^    ((\w+)\(.*)   →   (.*)$", text, re.M)
-    assert len(found) >= 3
+    found = re.findall(r"^    ((\w+)\((?:(?!\n\n)[^→])*?)\s+→   (.*)$", text, re.M)
+    assert len(found) >= 3 and len(found) == len(re.findall(r"^    .*→   ", text, re.M))
     for call, name, value in found:
         space = dict(torch=torch, tensor=torch.tensor)
         for f in (KNOWN[name].answer, KNOWN[name].oracle):

@@ -157,6 +157,11 @@ def _(x, w, b, targ):
     out_g = 2*(x @ w + b - targ[:, None])/len(targ)
     return out_g @ w.t(), x.t() @ out_g, out_g.mean(0)
 
+@mse_lin_backward.mistake("the gradient of b has lost its axis", "Over which axis is it summed, and which is to remain?")
+def _(x, w, b, targ):
+    out_g = 2*(x @ w + b - targ[:, None])/len(targ)
+    return out_g @ w.t(), x.t() @ out_g, out_g.sum()
+
 @mse_lin_backward.mistake("the bias is left out of the prediction", "What does the layer return for x = 0?")
 def _(x, w, b, targ): return _back(x, w, b, 2*(x @ w - targ[:, None])/len(targ))
 
@@ -282,3 +287,8 @@ def _(x, targ, w1, b1, w2, b2):
     out_g = 2*(l1.clamp_min(0) @ w2 + b2 - targ[:, None])/len(targ)
     l1_g = (out_g @ w2.t())*(l1 > 0)
     return x.t() @ l1_g, l1_g.sum(0), l1.t() @ out_g, out_g.sum(0)
+
+@two_layer_backward.mistake("the gradient of b2 has lost its axis", "Over which axis is it summed, and which is to remain?")
+def _(*args):
+    *others, b2_g = _network_back(*args, gate=lambda l1, g: g*(l1 > 0))
+    return *others, b2_g[0]

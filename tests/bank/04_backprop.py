@@ -109,6 +109,16 @@ def mse_lin_backward(x, w, b, targ):
     e = 2*(x @ w + b - targ.view(-1, 1))/len(x)
     return e*w.t(), x.t() @ e, e.sum(0)/len(x)
 
+@wrong("the gradient of b has lost its axis")
+def mse_lin_backward(x, w, b, targ):
+    e = 2*(x @ w + b - targ.view(-1, 1))/len(x)
+    return e*w.t(), x.t() @ e, e.sum(0).squeeze()
+
+@wrong("the gradient of b has lost its axis")
+def mse_lin_backward(x, w, b, targ):
+    d = 2*((x @ w + b)[:, 0] - targ)/len(x)
+    return d[:, None]*w.t(), x.t() @ d[:, None], d.sum()
+
 # root_backward
 
 @right
@@ -198,3 +208,8 @@ def two_layer_backward(x, targ, w1, b1, w2, b2):
     e = (pre.relu() @ w2 + b2 - targ).sum(1, keepdim=True)*2/len(x)**2
     back = torch.where(pre > 0, e @ w2.t(), 0)
     return x.t() @ back, back.sum(0), pre.relu().t() @ e, e.sum(0)
+
+@wrong("the gradient of b2 has lost its axis")
+def two_layer_backward(x, targ, w1, b1, w2, b2):
+    *others, b2_g = _two_layers(x, targ, w1, b1, w2, b2, stop=lambda h, back: torch.where(h > 0, back, 0), n=len(x))
+    return *others, b2_g.squeeze()
