@@ -268,7 +268,10 @@ def _fetch(dataset: Any, index: Any, collate_fn: Callable, batched: bool) -> Any
     except Exception as e:
         e.add_note(f"while fetching index {at} of {type(dataset).__name__}")
         raise
-    return collate_fn(found)
+    try: return collate_fn(found)
+    except Exception as e:
+        e.add_note(f"while collating the items at {index} of {type(dataset).__name__}")
+        raise
 
 # %% ../nbs/10_training.ipynb #30b802a0
 class _Pickler(pickle.Pickler):
@@ -343,22 +346,26 @@ class _Worker:
         if self.process.pid is None:
             self.process.start()
             self.theirs.close()
-        self.told_to_end = index is None
-        self.conn.send_bytes(_pickled(index))
+        self.told_to_end, message = index is None, _pickled(index)
+        try: self.conn.send_bytes(message)
+        except OSError: self.gone()
 
     def receive(self) -> Any:
         "The batch that was asked for. What the worker raised is raised here."
         try: out = pickle.loads(self.conn.recv_bytes())
-        except (EOFError, OSError):
-            self.process.join()
-            raise RuntimeError(f"DataLoader worker (pid {self.process.pid}) exited unexpectedly with "
-                               f"code {self.process.exitcode}: was memory short, or can it not import "
-                               "the dataset's class?") from None
+        except (EOFError, OSError): self.gone()
         if not isinstance(out, _Failure): return out
         text = f"Caught {out.name} in DataLoader worker process {self.i}.\nOriginal {out.text}"
         try: e = out.kind(_Text(text))
         except Exception: e = RuntimeError(text)
         raise e
+
+    def gone(self) -> None:
+        "Say that the process has ended."
+        self.process.join()
+        raise RuntimeError(f"DataLoader worker (pid {self.process.pid}) exited unexpectedly with "
+                           f"code {self.process.exitcode}: was memory short, or can it not import "
+                           "the dataset's class?") from None
 
     def stop(self) -> None:
         "Leave no process behind."
@@ -491,6 +498,13 @@ def _modes_kept(model: Any):
     finally:
         for o, mode in modes: o.training = mode
 
+@contextmanager
+def _batches(dl: Iterable):
+    "Pairs of a number and a batch of `dl`. At the end no worker is left, also after Ctrl-C."
+    batches = iter(dl)
+    try: yield enumerate(batches)
+    finally: getattr(batches, "close", lambda: None)()
+
 class _Mean:
     "The mean of numbers that come in groups. Sums are kept in 64 bits."
     def __init__(self): self.total, self.n = 0., 0
@@ -530,9 +544,9 @@ def evaluate(
     The accuracy is nan if targets are floating point, no classes. `ValueError` if there is no batch, or
     a loss is nan or infinite."""
     loss, right = _Mean(), _Mean()
-    with torch.no_grad(), _modes_kept(model):
+    with torch.no_grad(), _modes_kept(model), _batches(dl) as batches:
         if hasattr(model, "eval"): model.eval()
-        for i, (xb, yb) in enumerate(dl):
+        for i, (xb, yb) in batches:
             preds = model(xb)
             loss.add(_number(loss_func(preds, yb), f"at batch {i}")*len(yb), len(yb))
             right.add(_n_right(preds, yb), yb.numel())
@@ -550,12 +564,13 @@ def _train_epoch(epoch: int, model: Callable, loss_func: Callable, opt: Any, dl:
     "One time through `dl`: the mean loss."
     if hasattr(model, "train"): model.train()
     mean = _Mean()
-    for i, (xb, yb) in enumerate(dl):
-        loss = loss_func(model(xb), yb)
-        mean.add(_number(loss, f"at step {i} of epoch {epoch}")*len(yb), len(yb))
-        loss.backward()
-        opt.step()
-        opt.zero_grad()
+    with _batches(dl) as batches:
+        for i, (xb, yb) in batches:
+            loss = loss_func(model(xb), yb)
+            mean.add(_number(loss, f"at step {i} of epoch {epoch}")*len(yb), len(yb))
+            loss.backward()
+            opt.step()
+            opt.zero_grad()
     return mean.value()
 
 # %% ../nbs/10_training.ipynb #9e3d1f3c

@@ -1,5 +1,5 @@
 """Loaders beside PyTorch's on data and options made at random; workers that fail, are killed, or lose their parent; memory from epoch to epoch."""
-import collections, inspect, itertools, multiprocessing, os, signal, sys, time, types
+import collections, inspect, itertools, multiprocessing, os, signal, sys, threading, time, types
 import numpy as np, pytest, torch
 import torch.utils.data as theirs
 from hypothesis import given, settings, strategies as st
@@ -238,11 +238,29 @@ def test_an_exception_comes_with_its_traceback_and_index():
 @forked
 def test_what_cannot_be_sent_or_collated_is_told():
     with pytest.raises(Exception, match="in DataLoader worker process 0"): list(DataLoader(Items(4, lambda i: i), 2, num_workers=1, collate_fn=lambda items: lambda: 0))
-    with pytest.raises(ValueError, match=r"\[1\] at entry 0"): list(DataLoader(Items(4, lambda i: torch.ones(i + 1)), 2, num_workers=1))
+    with pytest.raises(ValueError, match=r"\[1\] at entry 0(.|\n)*collating the items at \[0, 1\] of Items"):
+        list(DataLoader(Items(4, lambda i: torch.ones(i + 1)), 2, num_workers=1))
 
 @linux
 def test_a_worker_that_is_killed_is_told():
     with pytest.raises(RuntimeError, match="exited unexpectedly with code -9"): list(failing(lambda i: os.kill(os.getpid(), signal.SIGKILL) if i == 13 else i))
+
+@linux
+def test_a_worker_that_dies_between_two_batches_is_told():
+    def last(i):
+        if i == 3: threading.Timer(0.1, os._exit, (9,)).start()
+        return i
+    with pytest.raises(RuntimeError, match="exited unexpectedly with code 9"):
+        for b in DataLoader(Items(40, last), 2, num_workers=1): time.sleep(0.3)
+
+@forked
+def test_fit_and_evaluate_leave_no_process_while_their_error_is_kept():
+    loader = DataLoader(Items(40, lambda i: (torch.ones(3), 0)), 2, num_workers=2)
+    model = Linear(3, 2)
+    def stopped(preds, yb): raise KeyboardInterrupt
+    for f in (lambda: evaluate(model, stopped, loader), lambda: fit(1, model, stopped, SGD(model.parameters(), 0.1), loader, loader)):
+        with pytest.raises(KeyboardInterrupt) as e: f()
+        assert e.value.__traceback__ and multiprocessing.active_children() == []
 
 @forked
 def test_a_loop_that_is_left_leaves_no_process():

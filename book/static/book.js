@@ -5,9 +5,9 @@ if (location.protocol === "file:" && typeof DOCUMENTATION_OPTIONS !== "undefined
 window.addEventListener("beforeprint", () => document.querySelectorAll("article details").forEach(o => { o.open = true; }));
 
 window.addEventListener("DOMContentLoaded", () => {
-  // Messages of errors are sentences, and wrap on a phone too; tables do not.
-  for (const o of document.querySelectorAll("article .output.stream pre"))
-    if (/^\w+(Error|Exception|Warning): /m.test(o.textContent)) o.classList.add("message");
+  // Messages of errors are sentences, and wrap on a phone too; so do examples of calls. Tables and code do not.
+  for (const o of document.querySelectorAll("article pre"))
+    if (o.closest(".output.stream") ? /^\w+(Error|Exception|Warning): /m.test(o.textContent) : !o.closest(".cell") && o.textContent.includes("→")) o.classList.add("message");
   // A long name in a narrow table is broken where its parts meet.
   for (const o of document.querySelectorAll("article td code .pre"))
     if (o.textContent.length > 12) o.replaceChildren(...o.textContent.split(/(?<=[_(,.])(?=.)/).flatMap((part, i) => i ? [document.createElement("wbr"), part] : [part]));
