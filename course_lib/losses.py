@@ -12,10 +12,14 @@ from torch import Tensor
 from .module import Module
 
 # %% ../nbs/08_losses.ipynb #215feb8e
+def _check_tensor(o: Tensor) -> None:
+    "`TypeError` unless `o` is a tensor."
+    if not isinstance(o, Tensor):
+        raise TypeError(f"expected a tensor, got {type(o).__name__}: use torch.tensor(...)")
+
 def _floats(input: Tensor) -> Tensor:
     "`input`, widened to float32 if it is in half precision. `TypeError` if it is not floating point."
-    if not isinstance(input, Tensor):
-        raise TypeError(f"expected a tensor, got {type(input).__name__}: use torch.tensor(...)")
+    _check_tensor(input)
     if not input.is_floating_point():
         raise TypeError(f"expected floating-point numbers, got {input.dtype}: convert with .float()")
     return input.float() if input.dtype in (torch.float16, torch.bfloat16) else input
@@ -98,6 +102,7 @@ def _check_reduction(size_average: bool | None, reduce: bool | None, reduction: 
 
 def _check_equal(input: Tensor, target: Tensor) -> None:
     "`ValueError` unless the two have one shape."
+    _check_tensor(target)
     if input.shape != target.shape:
         raise ValueError(f"expected input and target of one shape, got {tuple(input.shape)} and "
                          f"{tuple(target.shape)}; they are not broadcast: should one be reshaped?")
@@ -106,7 +111,9 @@ def _class_axis(input: Tensor, weight: Tensor | None) -> int:
     "The axis of the classes: the second, or the only one. `ValueError` if `weight` does not fit it."
     if not input.ndim: raise ValueError("expected an input with an axis for the classes, got shape ()")
     dim = min(input.ndim, 2) - 1
-    if weight is not None and tuple(weight.shape) != (input.shape[dim],):
+    if weight is None: return dim
+    _check_tensor(weight)
+    if tuple(weight.shape) != (input.shape[dim],):
         raise ValueError(f"expected a weight for each of the {input.shape[dim]} classes, got weights "
                          f"of shape {tuple(weight.shape)}")
     return dim
@@ -141,11 +148,20 @@ def _shares(target: Tensor, ignored: Tensor, weight: Tensor | None, x: Tensor) -
     share = torch.ones_like(target, dtype=x.dtype) if weight is None else weight.to(x.dtype)[target]
     return share.masked_fill(ignored, 0)
 
+def _widest(input: Tensor, *others: Tensor | None) -> torch.dtype:
+    "The type of what is computed from all of these: one that can hold them all."
+    dtype = input.dtype
+    for o in others:
+        if o is not None: dtype = torch.promote_types(dtype, o.dtype)
+    return dtype
+
 def _reduce(loss: Tensor, reduction: str, dtype: torch.dtype, share: Tensor | None = None) -> Tensor:
     "One number from the losses, or all of them, in `dtype`; under autocast in float32."
     if reduction == "sum": loss = loss.sum()
     if reduction == "mean": loss = loss.mean() if share is None else loss.sum()/share.sum()
-    return loss if torch.is_autocast_enabled(loss.device.type) else loss.to(dtype)
+    device = loss.device.type
+    has = torch.amp.is_autocast_available(device) # not so "meta", where tensors hold no numbers
+    return loss if has and torch.is_autocast_enabled(device) else loss.to(dtype)
 
 # %% ../nbs/08_losses.ipynb #500738cc
 def nll_loss(
@@ -194,8 +210,8 @@ def _soft_loss(x: Tensor, q: Tensor, weight: Tensor | None, smoothing: float, di
     "The loss of each item, with wanted probabilities `q` in the shape of `x`, smoothed."
     if not 0 <= smoothing <= 1:
         raise ValueError(f"expected label_smoothing from 0 to 1, got {smoothing}")
-    q = q.to(x.dtype)*(1 - smoothing) + smoothing/x.shape[dim]
-    if weight is not None: q = q*weight.to(x.dtype).reshape(-1, *[1]*(x.ndim - dim - 1))
+    q = q.to(torch.promote_types(q.dtype, x.dtype))*(1 - smoothing) + smoothing/x.shape[dim]
+    if weight is not None: q = q*weight.reshape(-1, *[1]*(x.ndim - dim - 1))
     return -(q*log_softmax(x, dim)).sum(dim)
 
 def _one_hot(x: Tensor, target: Tensor, dim: int) -> Tensor:
@@ -231,7 +247,8 @@ def cross_entropy(
     _check_reduction(size_average, reduce, reduction)
     x, dim = _floats(input), _class_axis(input, weight)
     if _is_soft(input, target, ignore_index):
-        return _reduce(_soft_loss(x, target, weight, label_smoothing, dim), reduction, input.dtype)
+        loss = _soft_loss(x, target, weight, label_smoothing, dim)
+        return _reduce(loss, reduction, _widest(input, target, weight))
     target, ignored = _classes(input, target, dim, ignore_index)
     picked = _PickedLogProb.apply(x, target, dim) # it also refuses what is no class
     share = _shares(target, ignored, weight, x)
@@ -251,6 +268,14 @@ class _Softplus(torch.autograd.Function):
     def backward(ctx, g: Tensor) -> Tensor:
         return g*ctx.saved_tensors[0].sigmoid()
 
+def _spread(weight: Tensor, input: Tensor) -> Tensor:
+    "`weight`, broadcast to the shape of `input`. `ValueError` if that cannot be."
+    _check_tensor(weight)
+    try: return weight.expand_as(input)
+    except RuntimeError:
+        raise ValueError("expected a weight that broadcasts to the shape of the input, "
+                         f"{tuple(input.shape)}, got {tuple(weight.shape)}") from None
+
 # %% ../nbs/08_losses.ipynb #68dc5c43
 def binary_cross_entropy_with_logits(
     input: Tensor,                      # scores, any shape
@@ -264,14 +289,15 @@ def binary_cross_entropy_with_logits(
     """Cross-entropy for yes and no, from scores, as in
     [torch.nn.functional](https://docs.pytorch.org/docs/stable/nn.functional.html).
 
-    `ValueError` if the shapes differ."""
+    `ValueError` if the shapes differ, or a weight does not broadcast to them."""
     _check_reduction(size_average, reduce, reduction)
     x, t = _floats(input), _floats(target)
     _check_equal(input, target)
     yes = _Softplus.apply(-x) # the loss of a target 1
-    if pos_weight is not None: yes = yes*(1 + (pos_weight - 1)*t) # times 1 where t = 0
+    if pos_weight is not None: yes = yes*(1 + (_spread(pos_weight, x) - 1)*t) # times 1 where t = 0
     loss = (1 - t)*x + yes
-    return _reduce(loss if weight is None else loss*weight, reduction, input.dtype)
+    if weight is not None: loss = loss*_spread(weight, x)
+    return _reduce(loss, reduction, target.dtype) # PyTorch's too has the type of the target
 
 # %% ../nbs/08_losses.ipynb #aeda8b5e
 def mse_loss(
@@ -290,9 +316,9 @@ def mse_loss(
     x = _floats(input)
     _check_equal(input, target)
     if weight is not None: _check_equal(input, weight)
-    loss = (x - target).square()
+    dtype = _widest(input, target, weight)
+    loss = (x - target.to(dtype)).square()
     if weight is not None: loss = loss*weight
-    dtype = torch.promote_types(input.dtype, target.dtype) # the wider of the two
     return _reduce(loss, reduction, dtype, weight)
 
 # %% ../nbs/08_losses.ipynb #7f7897f5
@@ -375,6 +401,7 @@ def accuracy(
     targ: Tensor,  # classes (n,) or (n, ...): the shape of preds without its last axis
 ) -> Tensor:       # shape (): the part that is right, from 0 to 1; nan if there are no items
     "The mean of `preds.argmax(-1) == targ`. `ValueError` that names both shapes if they do not fit."
+    for o in (preds, targ): _check_tensor(o)
     if preds.ndim < 1 or preds.shape[:-1] != targ.shape:
         raise ValueError(f"expected scores (..., c) and targets (...), got {tuple(preds.shape)} and "
                          f"{tuple(targ.shape)}; they are not broadcast: should one be reshaped?")

@@ -142,7 +142,7 @@ def test_autocast():
             assert ours.dtype == theirs.dtype == torch.float32
             torch.testing.assert_close(ours, theirs)
 
-@pytest.mark.parametrize("loss", [L.CrossEntropyLoss(), L.CrossEntropyLoss(torch.ones(3), label_smoothing=0.1), L.NLLLoss(), L.BCEWithLogitsLoss(), L.MSELoss()])
+@pytest.mark.parametrize("loss", [L.CrossEntropyLoss(), L.CrossEntropyLoss(torch.ones(3), label_smoothing=0.1), L.NLLLoss(), L.BCEWithLogitsLoss(), L.BCEWithLogitsLoss(torch.ones(3), pos_weight=torch.ones(3)), L.MSELoss()])
 def test_compiles(loss):
     "Traced whole, forward and backward; what the tracer writes is run by PyTorch as it stands."
     x, t = torch.randn(5, 3), torch.rand(5, 3) if isinstance(loss, (L.BCEWithLogitsLoss, L.MSELoss)) else torch.tensor([0, 1, 2, 1, 0])
@@ -160,6 +160,41 @@ def test_gradients_of_gradients():
     a, = torch.autograd.grad(loss, x, retain_graph=True)
     b, = torch.autograd.grad(loss, x)
     assert torch.equal(a, b), "a second walk back finds what the first has left"
+
+def test_what_a_short_function_cannot():
+    "The chapter names both limits; where one has gone, so should its sentence."
+    t = torch.tensor([0, 1, 2, 1])
+    for f, y in ((L.cross_entropy, t), (L.binary_cross_entropy_with_logits, torch.rand(4, 3))):
+        with pytest.raises(RuntimeError, match="setup_context"): torch.func.grad(f)(torch.randn(4, 3), y)
+    x = torch.randn(4, 3, requires_grad=True)
+    def spoilt(f):
+        scores = x*1
+        loss = f(scores, t)
+        scores.zero_()
+        return torch.autograd.grad(loss, x)[0]
+    torch.testing.assert_close(spoilt(lambda o, t: L.nll_loss(L.log_softmax(o, 1), t)), spoilt(F.cross_entropy))
+    with pytest.raises(RuntimeError, match="inplace"): spoilt(L.cross_entropy)
+
+floats = [torch.float16, torch.bfloat16, torch.float32, torch.float64]
+@pytest.mark.parametrize("a", floats)
+@pytest.mark.parametrize("b", floats)
+def test_mixed_types(a, b):
+    x, t, w = torch.randn(4, 3).to(a), torch.rand(4, 3).softmax(1).to(b), torch.rand(4, 3).to(b)
+    for name, args, kw in (("binary_cross_entropy_with_logits", (x, t), {}), ("binary_cross_entropy_with_logits", (x, t.to(a), w), dict(pos_weight=w[0])),
+                           ("mse_loss", (x, t), {}), ("mse_loss", (x, t.to(a)), dict(weight=w)), ("cross_entropy", (x, t), {}), ("cross_entropy", (x, t.to(a), w[0]), {})):
+        got, want = (getattr(o, name)(*args, **kw) for o in (L, F))
+        assert got.dtype == want.dtype, name
+        eps = max(torch.finfo(o).eps for o in (a, b)) # PyTorch rounds on the way, ours at the end
+        torch.testing.assert_close(got, want, rtol=4*eps, atol=4*eps)
+
+def test_targets_that_are_no_floats():
+    x, t = torch.randn(4, 3), torch.rand(4, 3) < 0.5
+    for o in (t, t.long(), t.byte()): torch.testing.assert_close(L.mse_loss(x, o), F.mse_loss(x, o))
+
+def test_on_no_device():
+    x, t, p = torch.empty(4, 3, device="meta"), torch.empty(4, dtype=torch.long, device="meta"), torch.empty(4, 3, device="meta")
+    for loss in (L.cross_entropy(x, t), L.cross_entropy(x, p), L.nll_loss(x, t), L.mse_loss(x, p), L.binary_cross_entropy_with_logits(x, p)):
+        assert loss.device.type == "meta" and loss.shape == () and loss.dtype == torch.float32
 
 def test_arguments_are_left_alone():
     x, t, w = torch.randn(4, 3), torch.tensor([0, 1, -100, 2]), torch.rand(3)
@@ -186,7 +221,23 @@ def test_more_refusals():
         with pytest.raises(ValueError, match=r"\(4, 3\) and \(3,\)"): f(X, X[0])
         with pytest.raises(TypeError): f(X.long(), X.long())
     with pytest.raises(ValueError, match=r"\(4, 3\) and \(3,\)"): L.mse_loss(X, X, weight=X[0])
-    with pytest.raises(TypeError, match="int64"): L.softmax(T, 0)
+    for f in (L.softmax, L.log_softmax, L.logsumexp):
+        with pytest.raises(TypeError, match="int64"): f(T, 0)
+
+@pytest.mark.parametrize("name", ["weight", "pos_weight"])
+@pytest.mark.parametrize("shape, other", [((3, 1), (3,)), ((4,), (3,)), ((4,), (1, 4)), ((), (1,))])
+def test_weights_are_broadcast_and_scores_are_not(name, shape, other):
+    x, w = torch.zeros(shape), {name: torch.ones(other)}
+    for f in (L.binary_cross_entropy_with_logits, L.BCEWithLogitsLoss(**w)):
+        with pytest.raises(ValueError) as e: f(x, x, **({} if isinstance(f, L.BCEWithLogitsLoss) else w))
+        assert f"{shape}, got {other}" in str(e.value)
+    with pytest.raises(RuntimeError): F.binary_cross_entropy_with_logits(x, x, **w)
+
+@pytest.mark.parametrize("f", [lambda o: L.cross_entropy(X, T, o), lambda o: L.cross_entropy(X, X, o), lambda o: L.nll_loss(X, T, o), lambda o: L.mse_loss(X, o), lambda o: L.mse_loss(X, X, weight=o),
+                               lambda o: L.binary_cross_entropy_with_logits(X, X, o), lambda o: L.binary_cross_entropy_with_logits(X, X, pos_weight=o),
+                               lambda o: L.accuracy(X, o), lambda o: L.accuracy(o, T)])
+def test_lists_are_no_tensors(f):
+    with pytest.raises(TypeError, match=r"got list: use torch.tensor"): f([1., 2., 3.])
 
 def test_the_axis_that_is_not_given():
     for shape in ((), (3,), (2, 3), (2, 3, 4), (2, 3, 2, 2)):

@@ -50,6 +50,9 @@ def _(xs): return _lse(xs, xs[0])
 @log_sum_exp.mistake("the smallest number is taken out", "Which number must be taken out, so that no exponent is above 0?")
 def _(xs): return _lse(xs, min(xs))
 
+@log_sum_exp.mistake("the largest absolute value is taken out", "If all numbers are far below 0, what is the largest exponent then?")
+def _(xs): return _lse(xs, max(map(abs, xs)))
+
 @log_sum_exp.mistake("the mean is taken in place of the sum", "What is the log-sum-exp of two zeros?")
 def _(xs): return _lse(xs, max(xs)) - math.log(len(xs))
 
@@ -62,7 +65,7 @@ def _(xs): return sum(xs)
 # %% ../../nbs/checks/08_losses.ipynb #b96a7d41
 @Exercise(
     chapter="08_losses",
-    oracle=lambda logp, targ: -F.nll_loss(logp, targ, ignore_index=-1, reduction="none"),
+    oracle=lambda logp, targ: 0 - F.nll_loss(logp, targ, ignore_index=-1, reduction="none"), # 0 -: not -0.
     cases={
         "one item": lambda: (tensor([[-1., -2., -3.]]), tensor([1])),
         "as many items as classes": lambda: (-torch.arange(9.).view(3, 3), tensor([0, 2, 1])),
@@ -157,6 +160,9 @@ def _(logp, targ, weight): return _picked(logp, targ).mean()
 
 @weighted_nll.mistake("it is not divided at all", "Is a sum asked for, or a mean?")
 def _(logp, targ, weight): return (_picked(logp, targ)*weight[targ]).sum()
+
+@weighted_nll.mistake("a column is multiplied by a row", "What are the shapes of the two factors, and of their product?")
+def _(logp, targ, weight): return (_picked(logp, targ)[:, None]*weight[targ]).sum()/weight[targ].sum()
 
 @weighted_nll.mistake("the sign is missing", "Is a log-probability above or below 0, and a loss?")
 def _(logp, targ, weight): return -(_picked(logp, targ)*weight[targ]).sum()/weight[targ].sum()
@@ -260,6 +266,11 @@ def _losses(x, t): return t*torch.logaddexp(torch.zeros_like(x), -x) + (1 - t)*t
 
 @binary_loss.mistake("it goes through the sigmoid, and rounds", "What is 1 - sigmoid(30) in floats, and its logarithm?")
 def _(x, t): return (-t*x.sigmoid().log() - (1 - t)*(1 - x.sigmoid()).log()).mean()
+
+@binary_loss.mistake("the probability is kept away from 0 and 1", "What does a score of 300 with target 0 cost, and what is the largest loss that you can return?")
+def _(x, t):
+    p = x.sigmoid().clamp(1e-7, 1 - 1e-7)
+    return (-t*p.log() - (1 - t)*(1 - p).log()).mean()
 
 @binary_loss.mistake("1 + y is rounded", "What is 1 + exp(-20) in 32-bit floats? Which function computes log(1 + y) without that sum?")
 def _(x, t): return ((1 - t)*x + (-x).clamp_min(0) + (1 + (-x.abs()).exp()).log()).mean()

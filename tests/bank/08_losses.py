@@ -37,6 +37,11 @@ def log_sum_exp(xs):
     m = max(xs)
     return m + math.log(sum(math.exp(o - m) for o in xs)/len(xs))
 
+@wrong("the largest absolute value is taken out")
+def log_sum_exp(xs):
+    m = max(abs(o) for o in xs)
+    return math.log(sum(math.exp(o - m) for o in xs)) + m
+
 @wrong("the maximum is returned")
 def log_sum_exp(xs): return sorted(xs)[-1]
 
@@ -120,6 +125,11 @@ def weighted_nll(logp, targ, weight): return -logp[range(len(targ)), targ].sum()
 @wrong("it is not divided at all")
 def weighted_nll(logp, targ, weight): return -((logp*weight)[range(len(targ)), targ]).sum()
 
+@wrong("a column is multiplied by a row")
+def weighted_nll(logp, targ, weight):
+    w = weight[targ]
+    return -(w*logp.gather(1, targ[:, None])).sum()/w.sum()
+
 @wrong("the sign is missing")
 def weighted_nll(logp, targ, weight): return (logp[range(len(targ)), targ]*weight[targ]).sum()/weight[targ].sum()
 
@@ -195,6 +205,11 @@ def binary_loss(x, t): return ((1 - t)*x + torch.stack([torch.zeros_like(x), -x]
 def binary_loss(x, t):
     p = torch.sigmoid(x)
     return -(t*torch.log(p) + (1 - t)*torch.log(1 - p)).sum()/len(x)
+
+@wrong("the probability is kept away from 0 and 1")
+def binary_loss(x, t):
+    p = torch.sigmoid(x).clamp(min=1e-7, max=1 - 1e-7)
+    return torch.nn.functional.binary_cross_entropy(p, t)
 
 @wrong("the exponential overflows")
 def binary_loss(x, t): return (torch.log(1 + torch.exp(-x)) + x - t*x).mean()
