@@ -11,8 +11,7 @@ __all__ = ['EVENTS', 'PARTS', 'Callback', 'CancelBatchException', 'CancelEpochEx
 # %% ../nbs/11_learner.ipynb #daddb1f4
 import html, json, math, os, random, sys, time, zlib
 import numpy as np, torch
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from copy import deepcopy
 from difflib import get_close_matches
 from functools import partial
@@ -59,7 +58,7 @@ def _refuse_misspelt(cls: type) -> None:
     "`TypeError` for a public method of `cls` that is called like an event and is none."
     for name in dir(cls):
         if name in EVENTS or name.startswith("_") or not callable(getattr(cls, name)): continue
-        cutoff = 0. if name.startswith(_PREFIXES) else 0.8
+        cutoff = 0. if name.startswith((*_PREFIXES, "begin_", "on_")) else 0.8
         if near := get_close_matches(name.lower(), EVENTS, 1, cutoff):
             raise TypeError(f"{cls.__name__}.{name} is no event, and would never be called: did you "
                             f"mean {near[0]}? A helper's name may begin with an underscore")
@@ -103,6 +102,12 @@ class Learner:
         self._bind()
 
 # %% ../nbs/11_learner.ipynb #5a0e3395
+def _whole(what: str, n: Any, low: int) -> None:
+    "`TypeError` if `n` is no whole number, `ValueError` if it is below `low`."
+    if isinstance(n, int) and n >= low: return
+    error = ValueError if isinstance(n, int) else TypeError
+    raise error(f"{what} must be a whole number, {low} or more, got {n!r}")
+
 @patch
 def fit(self: Learner,
     n_epochs: int,            # how many times through the training data
@@ -112,9 +117,11 @@ def fit(self: Learner,
     """Train with a new optimizer, and validate after each epoch.
 
     `NonFiniteLossError`, a `ValueError`, if a loss is nan or infinite; `ValueError` for a checkpoint
-    that is damaged or of another run, and the model is as it was."""
-    if not isinstance(n_epochs, int) or n_epochs < 0:
-        raise ValueError(f"n_epochs must be a whole number, 0 or more, got {n_epochs!r}")
+    that is damaged or of another run, and the model is as it was, or for `lr` beside `resume`."""
+    _whole("n_epochs", n_epochs, 0)
+    if lr is not None and resume is not None:
+        raise ValueError(f"got lr={lr} and resume={Path(resume).name!r}: the learning rate is in "
+                         "the checkpoint, so leave lr out")
     self._bind()
     self.opt = self.opt_func(self.model.parameters(), self.lr if lr is None else lr)
     self._resume = None if resume is None else _Checkpoint(resume, self, n_epochs)
@@ -136,7 +143,11 @@ def _pass(self: Learner) -> None:
     self._late, self._total, self._n, self.batch = [], 0., 0, None
     done, batches = self._resume.go_on(self) if self._resume else (0, iter(self.dl))
     self._resume = None
-    for self.batch_idx, self.batch in enumerate(batches, done): self._stage("batch", self._one_batch)
+    try:
+        for self.batch_idx, self.batch in enumerate(batches, done):
+            self._stage("batch", self._one_batch)
+    finally: # a loader's workers end now, though a traceback may keep its iterator alive
+        if batches is not self.dl: getattr(batches, "close", bool)()
     if self.batch is None and not done: raise ValueError("expected at least one batch, got none")
     self._read_losses()
     mean = self._total/self._n if self._n else math.nan
@@ -169,12 +180,14 @@ def _stage(self: Learner, name: str, work: Callable) -> None:
         for o in on[after]: o(self)
     except cancel: pass
     finally:
-        if on[cleanup]: self._clean_up(on[cleanup])
+        if on[cleanup]: self._clean_up(on[cleanup], cancel)
 
 @patch
-def _clean_up(self: Learner, methods: list[Callable]) -> None: # all of them, even when one raises
-    with ExitStack() as stack:
-        for o in reversed(methods): stack.callback(o, self)
+def _clean_up(self: Learner, methods: list[Callable], cancel: type) -> None:
+    try: methods[0](self)
+    except cancel: pass
+    finally: # all of them, even when one raises
+        if methods[1:]: self._clean_up(methods[1:], cancel)
 
 # %% ../nbs/11_learner.ipynb #c0fdee45
 @patch
@@ -188,7 +201,7 @@ def predict(self: Learner) -> Any:
 @patch
 def get_loss(self: Learner) -> Tensor: # shape ()
     "What `loss_func` says of `preds` and the last part of `batch`."
-    return self.loss_func(self.preds, self.batch[-1])
+    return self.loss_func(self.preds, _target(self.batch))
 
 @patch
 def backward(self: Learner) -> None:
@@ -226,14 +239,18 @@ def _bind(self: Learner) -> None:
         self._do[part] = getattr(takers[0] if takers else type(self), part)
 
 # %% ../nbs/11_learner.ipynb #d31b81f8
+def _target(batch: Any) -> Any:
+    "The last part of a tuple, list or dict; any other batch is its own target."
+    if isinstance(batch, (tuple, list)): return batch[-1]
+    return list(batch.values())[-1] if isinstance(batch, Mapping) else batch
+
 def _batch_size(batch: Any) -> int:
     "How many items a batch has: the first size of its target; 1 for a target without axes."
-    targ = batch[-1]
+    targ = _target(batch)
     try: return targ.shape[0]
     except IndexError: return 1
     except AttributeError: # not a tensor: several targets, or a list with one for each item
-        if isinstance(targ, dict): targ = tuple(targ.values())
-        return _batch_size(targ[:1]) if isinstance(targ, tuple) else len(targ)
+        return _batch_size(targ) if isinstance(targ, (tuple, Mapping)) else len(targ)
 
 def _floats(values: list) -> list[float]:
     "Numbers and tensors of one number as floats; tensors are read all at once."
@@ -283,17 +300,21 @@ class MetricsCB(Callback):
     """Metrics of the validation data: functions of predictions and targets, whose mean is weighted by
     batch size, or objects with `reset()`, `update(preds, targ)` and `compute()`.
 
-    Their values go to `learn.metrics`. `ValueError` if two have one name."""
+    Their values go to `learn.metrics`. `ValueError` if two have one name, `TypeError` for others."""
     order = -10
     def __init__(self,
         *metrics: Callable | Any,     # called by their own names
         **named: Callable | Any,      # called by the names given
     ):
-        names = [*map(_metric_name, metrics), *named]
+        names, metrics = [*map(_metric_name, metrics), *named], [*metrics, *named.values()]
+        for o in metrics:
+            if not callable(o) and not hasattr(o, "compute"):
+                raise TypeError("expected a function, or an object with reset, update and compute, "
+                                f"got {o!r}")
         if twice := sorted({o for o in names if names.count(o) > 1}):
             raise ValueError(f"two metrics are called {', '.join(twice)}: name one, as in "
                              "MetricsCB(other=f)")
-        self.metrics = dict(zip(names, [*metrics, *named.values()]))
+        self.metrics = dict(zip(names, metrics))
 
     def before_epoch(self, learn):
         self._values, self._sizes = {k: [] for k in self.metrics}, []
@@ -302,7 +323,7 @@ class MetricsCB(Callback):
 
     def after_batch(self, learn):
         if learn.training: return
-        preds, targ = learn.preds, learn.batch[-1]
+        preds, targ = learn.preds, _target(learn.batch)
         self._sizes.append(_batch_size(learn.batch))
         for k, o in self.metrics.items():
             if hasattr(o, "update"): o.update(preds, targ)
@@ -325,9 +346,13 @@ def _last_pass(learn: Learner) -> bool:
 
 class RecorderCB(Callback):
     """Keeps what happened: `losses` and `lrs`, a number for each training batch, and `epochs`, a dict
-    for each epoch with the training steps so far and what is in `learn.metrics`."""
+    for each epoch with the training steps so far and what is in `learn.metrics`.
+
+    `first` is the step of the first loss: 0, if the recorder did not join a run that goes on."""
     order = 10
-    def __init__(self): self._late, self._losses, self.lrs, self.epochs = [], [], [], []
+    def __init__(self):
+        self._late, self._losses, self.lrs, self.epochs, self.first = [], [], [], [], 0
+
     def before_fit(self, learn): RecorderCB.__init__(self)
 
     def after_batch(self, learn):
@@ -349,7 +374,8 @@ class RecorderCB(Callback):
     def state_dict(self) -> dict[str, Any]:
         "All that is kept."
         return dict(losses=torch.tensor(self.losses, dtype=torch.float64),
-                    lrs=torch.tensor(self.lrs, dtype=torch.float64), epochs=self.epochs)
+                    lrs=torch.tensor(self.lrs, dtype=torch.float64), epochs=self.epochs,
+                    first=self.first)
 
     def load_state_dict(self,
         state: dict[str, Any], # from `state_dict`
@@ -357,13 +383,14 @@ class RecorderCB(Callback):
         "Go on from what was kept."
         self._losses, self._late = state["losses"].tolist(), []
         self.lrs, self.epochs = state["lrs"].tolist(), list(state["epochs"])
+        self.first = state["first"]
 
 # %% ../nbs/11_learner.ipynb #43ea99a3
 @patch
 def plot(self: RecorderCB): # -> matplotlib Figure
     "The loss of each training batch, their mean over some batches, and the validation losses."
     import matplotlib.pyplot as plt
-    fig, ax = plt.subplots(figsize=(7, 3), layout="constrained")
+    fig, ax = plt.subplots(figsize=(5.5, 2.8), layout="constrained")
     self._draw(ax)
     return fig
 
@@ -371,11 +398,11 @@ def plot(self: RecorderCB): # -> matplotlib Figure
 def _draw(self: RecorderCB, ax: Any) -> None:
     "What `plot` shows, on matplotlib axes."
     losses = self.losses
-    wide = max(len(losses)//40, 1)
-    ax.plot(losses, lw=0.8, color="#888888", label="training, each batch")
+    wide, at = max(len(losses)//40, 1), self.first + np.arange(len(losses))
+    ax.plot(at, losses, lw=0.8, color="#888888", label="training, each batch")
     if wide > 1:
         smooth = np.convolve(losses, np.ones(wide)/wide, "valid")
-        places = np.arange(len(smooth)) + (wide - 1)/2
+        places = at[:len(smooth)] + (wide - 1)/2
         ax.plot(places, smooth, color="#0072B2", lw=2, label=f"mean of {wide} batches")
     rows = [o for o in self.epochs if "valid_loss" in o]
     steps, valid = [o["step"] for o in rows], [o["valid_loss"] for o in rows]
@@ -434,6 +461,11 @@ def _number(o: Any) -> str:
     return f"{o:.4f}" if o == 0 or abs(o) >= 1e-3 else f"{o:.1e}"
 
 # %% ../nbs/11_learner.ipynb #1957500b
+def _n_batches(dl: Any) -> int | None:
+    "How many batches a loader gives; None if it does not know."
+    try: return len(dl)
+    except TypeError: return None
+
 class ProgressCB(Callback):
     """A bar while a pass goes on, and a line of numbers for each epoch.
 
@@ -451,7 +483,7 @@ class ProgressCB(Callback):
 
     def before_epoch(self, learn):
         self._begin = time.perf_counter()
-        self._total = len(learn.dl) if hasattr(learn.dl, "__len__") else None
+        self._total = _n_batches(learn.dl)
         self._what = f"epoch {learn.epoch}" + ("" if learn.training else ", validation")
         if self._terminal:
             self._bar = tqdm(total=self._total, desc=self._what, leave=False, file=sys.stderr)
@@ -465,7 +497,7 @@ class ProgressCB(Callback):
             self._table.bar = tqdm.format_meter(n, self._total, now - self._begin, ncols=90,
                                                 prefix=self._what, postfix=loss)
             self._live.show(self._table)
-        elif self._bar:
+        elif self._bar is not None: # a bar without a total has no truth value
             self._bar.n = n
             self._bar.set_postfix_str(loss)
 
@@ -479,7 +511,7 @@ class ProgressCB(Callback):
             sys.stdout.flush()
 
     def cleanup_epoch(self, learn):
-        if self._bar: self._bar.close()
+        if self._bar is not None: self._bar.close()
         self._bar = None
 
     def cleanup_fit(self, learn):
@@ -496,17 +528,25 @@ class _Picture:
 
     def _repr_png_(self) -> bytes:
         out = BytesIO()
-        self.fig.savefig(out, format="png", dpi=80)
+        self.fig.savefig(out, format="png", dpi=100)
         return out.getvalue()
 
+def _heights() -> str:
+    "Eight blocks from low to high, or ASCII characters where the output can not write them."
+    blocks = "▁▂▃▄▅▆▇█"
+    try: blocks.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
+    except UnicodeEncodeError: return ".:-=+*#%"
+    return blocks
+
 def _sparkline(values: list[float], wide: int = 60) -> str:
-    "Numbers as a line of blocks, each the mean of some of them."
+    "Numbers as a line of blocks, each the mean of some of them; ? for a mean that is no number."
     parts = [o for o in np.array_split(np.array(values), min(wide, len(values) or 1)) if len(o)]
     means = np.array([o.mean() for o in parts])
     if not len(means): return ""
-    low, high = means.min(), means.max()
-    heights = (means - low)/(high - low)*7 if high > low else means*0
-    blocks = "".join("▁▂▃▄▅▆▇█"[int(o + 0.5)] for o in heights)
+    good, blocks = means[np.isfinite(means)], _heights()
+    low, high = (good.min(), good.max()) if len(good) else (0., 0.)
+    places = (means - low)/(high - low or 1.)*7
+    blocks = "".join(blocks[int(o + 0.5)] if math.isfinite(o) else "?" for o in places)
     return f"{_number(float(means[0]))} {blocks} {_number(float(means[-1]))}"
 
 class PlotCB(RecorderCB):
@@ -514,7 +554,6 @@ class PlotCB(RecorderCB):
 
     In a notebook the figure stays; in a terminal or a log, a line of text blocks is written at the
     end."""
-    order = 61
     _live = None
     def before_fit(self, learn):
         super().before_fit(learn)
@@ -526,7 +565,7 @@ class PlotCB(RecorderCB):
 
     def _show(self) -> None:
         from matplotlib.figure import Figure # not pyplot's, which would show it once more
-        start, fig = time.perf_counter(), Figure(figsize=(7, 3), layout="constrained")
+        start, fig = time.perf_counter(), Figure(figsize=(5.5, 2.8), layout="constrained")
         self._draw(fig.subplots())
         self._live.show(_Picture(fig, f"loss {_sparkline(self.losses)}"))
         now = time.perf_counter()
@@ -597,6 +636,12 @@ def _restore(model: Any, weights: dict[str, Any]) -> None:
         for p, o in zip(model.parameters(), weights.values()): p.copy_(o)
 
 # %% ../nbs/11_learner.ipynb #25d5e9d2
+def _best(monitor: str) -> Callable | None:
+    "min for the name of a loss or an error, max for that of an accuracy, else None."
+    low = any(o in monitor.lower() for o in ("loss", "err", "mse", "mae"))
+    high = "accuracy" in monitor.lower()
+    return None if low == high else min if low else max
+
 class EarlyStoppingCB(Callback):
     """Stops after `patience` epochs in a row without a better value, and puts the best weights back.
 
@@ -606,11 +651,15 @@ class EarlyStoppingCB(Callback):
         patience: int,                # how many epochs to wait
         monitor: str = "valid_loss",  # a name in `learn.metrics`
         *,
-        best: Callable | None = None, # min or max; if not given, min for a name with "loss" in it
+        best: Callable | None = None, # min or max; known for losses, errors, accuracies
     ):
-        if patience < 1: raise ValueError(f"patience must be 1 or more, got {patience}")
-        self.patience, self.monitor = patience, monitor
-        self.best, self.weights = best or (min if "loss" in monitor else max), None
+        "`ValueError` if it can not be known whether low or high values of `monitor` are better."
+        _whole("patience", patience, 1)
+        self.patience, self.monitor, self.weights = patience, monitor, None
+        self.best = best or _best(monitor)
+        if self.best not in (min, max):
+            raise ValueError(f"is a low {monitor!r} better, or a high one? Expected best=min or "
+                             f"best=max, got {best!r}")
 
     def before_fit(self, learn): self.value, self.waited, self.weights = None, 0, None
 
@@ -655,6 +704,7 @@ class LRFinderCB(Callback):
         if not (0 < start < end and n_steps > 1):
             raise ValueError(f"expected 0 < start < end and n_steps > 1, got {start}, {end}, {n_steps}")
         self.start, self.end, self.n_steps, self.worse, self._kept = start, end, n_steps, worse, None
+        self.lrs, self.losses = [], []
 
     def before_fit(self, learn):
         self.lrs, self.losses = [], []
@@ -697,10 +747,10 @@ class LRFinderCB(Callback):
     def plot(self): # -> matplotlib Figure
         "The loss, and its running mean, against the learning rate."
         import matplotlib.pyplot as plt
-        fig, ax = plt.subplots(figsize=(6, 3), layout="constrained")
+        lr = self.suggestion()
+        fig, ax = plt.subplots(figsize=(5.5, 2.8), layout="constrained")
         ax.semilogx(self.lrs, self.losses, lw=0.8, color="#999999", label="loss of a batch")
         ax.semilogx(self.lrs, self.smooth(), lw=2, color="#0072B2", label="running mean")
-        lr = self.suggestion()
         ax.axvline(lr, ls="--", color="#D55E00", label=f"suggestion, {lr:.2g}")
         ax.set(xlabel="learning rate", ylabel="loss", ylim=(0, 1.2*max(self.smooth())))
         ax.grid(alpha=0.3)
@@ -733,7 +783,7 @@ class ActivationStatsCB(Callback):
     @torch.no_grad()
     def _look(self, learn: Learner, seen: list, module: Any, args: tuple, out: Any) -> None:
         if not learn.training or not isinstance(out, Tensor): return
-        out = out.detach().float()
+        out = torch.atleast_1d(out.detach().float())
         units = out.reshape(len(out), -1) if out.ndim < 3 else out.transpose(0, 1).flatten(1).t()
         dead = (units == 0).all(0).float().mean()
         hist = torch.histc(out.clamp(*self.limits), self.bins, *self.limits)/out.numel()
@@ -744,6 +794,7 @@ class ActivationStatsCB(Callback):
         self._handles = []
 
     def _column(self, part: int | slice) -> dict[str, Tensor]:
+        if not any(self._seen.values()): raise ValueError("no layer has been seen yet: fit first")
         return {k: torch.stack(v).cpu()[:, part] for k, v in self._seen.items() if v}
 
     @property
@@ -771,15 +822,15 @@ class ActivationStatsCB(Callback):
 def plot(self: ActivationStatsCB): # -> matplotlib Figure
     "Means, standard deviations and dead units of each layer, batch by batch."
     import matplotlib.pyplot as plt
-    fig, axs = plt.subplots(1, 3, figsize=(10, 3), layout="constrained")
-    shown = {"mean": self.means, "std": self.stds, "part of units that are dead": self.dead}
+    shown = {"mean": self.means, "std": self.stds, "part of dead units": self.dead}
+    fig, axs = plt.subplots(3, figsize=(5.5, 5.5), sharex=True, layout="constrained")
     for ax, (what, values) in zip(axs, shown.items()):
         for i, (name, o) in enumerate(values.items()):
             ax.plot(o, lw=1, ls=("-", "--", "-.", ":")[i % 4], label=name)
-        ax.set(xlabel="training batch", ylabel=what)
+        ax.set_ylabel(what)
         ax.grid(alpha=0.3)
-    ax.set_ylim(-0.02, 1.02)
-    fig.legend(*ax.get_legend_handles_labels(), loc="outside right upper", frameon=False, fontsize=8)
+    ax.set(xlabel="training batch", ylim=(-0.02, 1.02))
+    fig.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False)
     return fig
 
 @patch
@@ -788,15 +839,15 @@ def plot_hist(self: ActivationStatsCB): # -> matplotlib Figure
     import matplotlib.pyplot as plt
     from matplotlib.colors import PowerNorm
     hists, norm = self.hists, PowerNorm(0.4, 0, 1) # so that small parts can be seen beside large ones
-    cols = min(len(hists), 4)
+    cols = 1 if len(hists) < 4 else 2
     rows = -(-len(hists)//cols)
-    fig, axs = plt.subplots(rows, cols, figsize=(2.7*cols, 2.2*rows), squeeze=False, sharex=True,
+    fig, axs = plt.subplots(rows, cols, figsize=(5.5, 1.5*rows + 0.5), squeeze=False, sharex=True,
                             sharey=True, layout="constrained")
     for ax in axs.flat[len(hists):]: ax.set_axis_off()
     for ax, (name, o) in zip(axs.flat, hists.items()):
         place = dict(origin="lower", aspect="auto", extent=(0, len(o), *self.limits))
         image = ax.imshow(o.T, norm=norm, cmap="viridis", **place)
-        ax.set_title(name, fontsize=9)
+        ax.set_title(name, fontsize=10)
     for ax in axs[-1]: ax.set_xlabel("training batch")
     for ax in axs[:, 0]: ax.set_ylabel("value")
     fig.colorbar(image, ax=axs, label="part of values", ticks=[0, 0.01, 0.1, 0.4, 1])
@@ -814,7 +865,11 @@ class DeviceCB(Callback):
         found = torch.accelerator.current_accelerator(check_available=True)
         self.device = torch.device(device or found or "cpu")
 
-    def before_fit(self, learn): learn.model.to(self.device)
+    def before_fit(self, learn):
+        if not hasattr(learn.model, "to"):
+            raise TypeError(f"a {type(learn.model).__name__} has no method to: it can not be moved")
+        learn.model.to(self.device)
+
     def before_batch(self, learn): learn.batch = _to(learn.batch, self.device)
 
 def _to(o: Any, device: torch.device) -> Any:
@@ -892,6 +947,7 @@ def _pack(o: Any, tensors: dict[str, Tensor], path: str) -> Any:
         return {"dict": [[k, _pack(v, tensors, f"{path}.{k}")] for k, v in o.items()]}
     if isinstance(o, (list, tuple)):
         return {type(o).__name__: [_pack(v, tensors, f"{path}.{i}") for i, v in enumerate(o)]}
+    if isinstance(o, np.generic): o = o.item()
     if o is None or isinstance(o, (bool, int, float, str)): return o
     raise TypeError(f"{path} is a {type(o).__name__}, which a checkpoint does not hold: only numbers, "
                     "strings, tensors, and lists, tuples and dicts of them")
@@ -905,7 +961,7 @@ def _unpack(o: Any, tensors: dict[str, Tensor]) -> Any:
     return (tuple if kind == "tuple" else list)(_unpack(v, tensors) for v in inside)
 
 # %% ../nbs/11_learner.ipynb #d18d6def
-_FORMAT = "course_lib.learner checkpoint 1"
+_FORMAT = "course_lib.learner checkpoint 2"
 
 def _checksum(text: str, tensors: dict[str, Tensor]) -> str:
     "A number that changes when the text or a tensor changes."
@@ -970,40 +1026,44 @@ def _set_random_states(states: dict[str, Any], dls: Any) -> None:
     for g, o in zip(_generators(dls), states["loaders"]): g.set_state(o)
 
 # %% ../nbs/11_learner.ipynb #7868531c
-def _n_batches(dl: Any) -> int | None: return len(dl) if hasattr(dl, "__len__") else None
+def _stateful(learn: Learner, records: bool) -> list[Callback]:
+    "The callbacks that have a state: those which only record, or those which steer."
+    cbs = [o for o in learn._cbs if hasattr(o, "state_dict")]
+    return [o for o in cbs if isinstance(o, RecorderCB) == records]
 
-def _stateful(learn: Learner) -> list[Callback]:
-    return [o for o in learn._cbs if hasattr(o, "state_dict")]
+def _states(cbs: list[Callback]) -> list: return [(type(o).__name__, o.state_dict()) for o in cbs]
 
 class CheckpointCB(Callback):
     """Writes a file every few training steps from which `learn.fit(..., resume=path)` goes on exactly.
 
     It is a safetensors file with JSON in its header, and replaces the one before in one instant. The
     state of a callback with `state_dict` and `load_state_dict` is part of it."""
-    order = 100
+    order = math.inf
     def __init__(self,
         path: str | os.PathLike, # a file, or a folder that is there
         every: int = 100,        # training steps from one to the next
     ):
-        "`ValueError` if `every` is not a whole number, 1 or more."
-        if not isinstance(every, int) or every < 1:
-            raise ValueError(f"every must be a whole number, 1 or more, got {every!r}")
-        self.path, self.every = _file(path), every
+        "`TypeError` or `ValueError` if `every` is not a whole number, 1 or more."
+        _whole("every", every, 1)
+        self.path, self.every, self._due = _file(path), every, False
 
     def before_epoch(self, learn):
         if learn.training: learn._start = _random_states(learn.dls) # before the loader shuffles
 
-    def after_batch(self, learn):
-        if learn.training and learn.step % self.every == 0: self.save(learn)
+    def after_batch(self, learn): self._due = learn.training and learn.step % self.every == 0
+
+    def cleanup_batch(self, learn): # others may do something in theirs, and this is the last of all
+        due, self._due = self._due, False
+        if due: self.save(learn)
 
     def save(self, learn: Learner) -> None:
-        "Write the checkpoint now; in an event of a training batch."
+        "Write the checkpoint now, as the last thing that is done in a training batch."
         learn._read_losses() # nothing that is not finite is kept
         _write(self.path, dict(
             epoch=learn.epoch, step=learn.step, done=learn.batch_idx + 1, total=learn._total,
             n=learn._n, n_batches=_n_batches(learn.dls.train), model=_weights(learn.model),
             opt_name=type(learn.opt).__name__, opt=learn.opt.state_dict(),
-            cbs=[(type(o).__name__, o.state_dict()) for o in _stateful(learn)],
+            cbs=_states(_stateful(learn, False)), recorders=_states(_stateful(learn, True)),
             start=learn._start, now=_random_states(learn.dls)))
 
 def _file(path: str | os.PathLike) -> Path:
@@ -1028,8 +1088,8 @@ class _Checkpoint:
         for k in saved: self._same(k, saved[k], here[k])
         self._same("optimizer", s["opt_name"], type(learn.opt).__name__)
         self._same("parameters in groups", _sizes(s["opt"]), _sizes(learn.opt.state_dict()))
-        names = [type(o).__name__ for o in _stateful(learn)]
-        self._same("callbacks with a state", [k for k, _ in s["cbs"]], names)
+        names = [type(o).__name__ for o in _stateful(learn, False)]
+        self._same("callbacks that steer", [k for k, _ in s["cbs"]], names)
         self._same("number of batches", s["n_batches"], _n_batches(learn.dls.train))
         self._same("number of generators", len(s["now"]["loaders"]), len(_generators(learn.dls)))
         if s["epoch"] >= n_epochs:
@@ -1050,7 +1110,11 @@ class _Checkpoint:
                 raise ValueError(f"the checkpoint was written after {s['done']} batches of a pass, "
                                  f"and the loader has only {i}")
         learn.opt.load_state_dict(s["opt"])
-        for cb, (_, state) in zip(_stateful(learn), s["cbs"]): cb.load_state_dict(state)
+        for cb, (_, state) in zip(_stateful(learn, False), s["cbs"]): cb.load_state_dict(state)
+        kept = dict(s["recorders"]) # by type
+        for cb in _stateful(learn, True):
+            if type(cb).__name__ in kept: cb.load_state_dict(kept[type(cb).__name__])
+            else: cb.first = s["step"]
         _restore(learn.model, s["model"])
         learn.step, learn._total, learn._n, learn._start = s["step"], s["total"], s["n"], s["start"]
         _set_random_states(s["now"], learn.dls)

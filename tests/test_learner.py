@@ -1,5 +1,5 @@
 """The Learner: killed and resumed at any moment, damaged checkpoints, PyTorch's parts in any place, and what it shows outside a notebook."""
-import copy, io, itertools, json, math, os, random, re, signal, sys, warnings
+import copy, io, itertools, json, math, multiprocessing, os, random, re, signal, sys, warnings
 import numpy as np, pytest, torch
 from hypothesis import given, settings, strategies as st
 from types import SimpleNamespace
@@ -53,9 +53,9 @@ def assert_same(a, b):
 # ---- killed, and gone on
 
 class Kill(Callback):
-    order = 500
+    order = math.inf # after the checkpoint is written, if this stands behind CheckpointCB
     def __init__(self, step): self.step = step
-    def after_batch(self, learn):
+    def cleanup_batch(self, learn):
         if learn.training and learn.step == self.step: os.kill(os.getpid(), signal.SIGKILL)
 
 def killed(work):
@@ -128,8 +128,8 @@ def test_killed_while_it_writes(tmp_path, moment):
 
 def interrupted(path, step, **how):
     class Stop(Callback):
-        order = 500
-        def after_batch(self, learn):
+        order = math.inf
+        def cleanup_batch(self, learn):
             if learn.training and learn.step == step: raise KeyboardInterrupt
     with pytest.raises(KeyboardInterrupt): make(CheckpointCB(path, every=1), Stop(), **how).fit(3)
 
@@ -145,8 +145,8 @@ def test_resumed_more_than_once(tmp_path_factory, steps, name, theirs):
     resume = None
     for step in steps:
         class Stop(Callback):
-            order = 500
-            def after_batch(self, learn):
+            order = math.inf
+            def cleanup_batch(self, learn):
                 if learn.training and learn.step == step: raise KeyboardInterrupt
         with pytest.raises(KeyboardInterrupt): make(CheckpointCB(path, every=1), Stop(), seed=0 if resume is None else 55, **how).fit(3, resume=resume)
         resume = path
@@ -174,6 +174,40 @@ def test_early_stopping_goes_on_waiting(tmp_path):
     assert again.epoch == 3
     assert all(map(torch.equal, whole.model.state_dict().values(), again.model.state_dict().values()))
 
+def test_what_others_do_at_the_end_of_a_batch_is_in_the_checkpoint(tmp_path):
+    "A moving average that is told late, and random numbers that are drawn in a cleanup or just before a pass."
+    class Average(Callback):
+        order = 150
+        def before_fit(self, learn): self.mean = torch.zeros(3)
+        def before_epoch(self, learn): torch.rand(())
+        def after_batch(self, learn):
+            if learn.training: self.mean = 0.9*self.mean + 0.1*learn.model[4].bias.detach()
+        def cleanup_batch(self, learn):
+            random.random()
+            torch.rand(())
+        def state_dict(self): return dict(mean=self.mean)
+        def load_state_dict(self, state): self.mean = state["mean"]
+    whole = make(Average())
+    whole.fit(3)
+    for step in (1, 7, 10):
+        class Stop(Callback):
+            order = math.inf
+            def cleanup_batch(self, learn):
+                if learn.step == step: raise KeyboardInterrupt
+        with pytest.raises(KeyboardInterrupt): make(Average(), CheckpointCB(tmp_path/"run", every=1), Stop()).fit(3)
+        assert mod._read(tmp_path/"run")["step"] == step
+        again = make(Average(), seed=8)
+        again.fit(3, resume=tmp_path/"run")
+        assert_same(whole, again)
+        assert torch.equal(whole.cbs[-1].mean, again.cbs[-1].mean)
+
+def test_a_batch_that_was_cancelled_is_not_written(tmp_path):
+    class Skip(Callback):
+        def after_batch(self, learn):
+            if learn.step == 4: raise CancelBatchException
+    make(Skip(), CheckpointCB(tmp_path/"run", every=4)).fit(1)
+    assert not (tmp_path/"run").exists()
+
 def test_a_loader_with_workers_goes_on(tmp_path):
     whole = make(lib="torch", workers=2)
     whole.fit(3)
@@ -195,6 +229,33 @@ def test_a_model_that_is_no_module_goes_on(tmp_path):
     whole = fit(2)
     fit(1, CheckpointCB(tmp_path, every=4)) # into a folder that is there
     assert torch.equal(fit(2, resume=tmp_path), whole)
+
+def test_recorders_may_come_and_go(tmp_path):
+    whole = make()
+    whole.fit(3)
+    interrupted(tmp_path/"run", 10)
+    def again(*cbs):
+        learn = make(*cbs, seed=4)
+        learn.cbs = [o for o in learn.cbs if type(o) is not RecorderCB or o in cbs]
+        learn.fit(3, resume=tmp_path/"run")
+        assert all(map(torch.equal, state(whole), state(learn)))
+        return cbs
+    again()
+    recorder, plot = again(RecorderCB(), PlotCB())
+    assert (recorder.losses, recorder.epochs, recorder.first) == (whole.cbs[4].losses, whole.cbs[4].epochs, 0)
+    assert (plot.losses, plot.lrs, plot.epochs, plot.first) == (whole.cbs[4].losses[10:], whole.cbs[4].lrs[10:], whole.cbs[4].epochs[1:], 10)
+    training, validation = plot.plot().axes[0].lines
+    assert [*training.get_xdata()] == [*range(10, 21)] and [*validation.get_xdata()] == [14, 21]
+    interrupted(tmp_path/"run", 10)
+    assert again(RecorderCB(), RecorderCB())[1].losses == whole.cbs[4].losses
+
+def test_numpy_numbers_in_metrics_are_kept(tmp_path):
+    class Scores(Callback):
+        order = 5
+        def after_epoch(self, learn): learn.metrics |= dict(a=np.float32(0.5), b=np.int64(3), c=np.bool_(True))
+    make(Scores(), CheckpointCB(tmp_path/"run", every=9)).fit(3)
+    kept = dict(mod._read(tmp_path/"run")["recorders"])["RecorderCB"]["epochs"][0]
+    assert (kept["a"], kept["b"], kept["c"]) == (0.5, 3, True)
 
 # ---- checkpoints that do not fit
 
@@ -248,13 +309,14 @@ def test_other_runs_are_refused(checkpoint):
     refused(checkpoint, learn, "float32.*float64")
     refused(checkpoint, make(opt=optim.Adam), "AdamW, and here Adam")
     refused(checkpoint, make(opt=lambda ps, lr: optim.AdamW([dict(params=[p]) for p in ps], lr)), "group")
-    refused(checkpoint, make(RecorderCB()), "callbacks")
+    refused(checkpoint, make(EarlyStoppingCB(3)), "callbacks")
     learn = make()
     learn.dls.train = training.DataLoader(training.TensorDataset(X, Y), 10)
     refused(checkpoint, learn, "batches")
     refused(checkpoint, make(generator=True), "generators")
     learn = make()
     with pytest.raises(ValueError, match="would end before"): learn.fit(1, resume=checkpoint)
+    with pytest.raises(ValueError, match="lr=0.5 and resume='run'"): learn.fit(3, lr=0.5, resume=checkpoint)
 
 def test_a_loader_that_ends_early_leaves_the_model_alone(tmp_path, checkpoint):
     learn = make()
@@ -291,6 +353,10 @@ def test_every_near_miss_is_refused():
             cls = type("Typo", (Callback,), {typo: lambda self, learn: None})
             with pytest.raises(TypeError, match="is no event") as e: cls()
             assert f"mean {event}" in str(e.value) or typo.startswith(("before_", "after_", "cleanup_"))
+
+@pytest.mark.parametrize("name", ["begin_fit", "on_batch_end", "on_train_epoch_start"])
+def test_events_of_other_libraries_are_refused(name):
+    with pytest.raises(TypeError, match=f"{name} is no event"): type("Typo", (Callback,), {name: lambda self, learn: None})()
 
 def test_a_callback_added_to_later_is_seen():
     class Later(Callback): pass
@@ -332,7 +398,7 @@ def test_an_error_anywhere_leaves_a_usable_learner(event, error):
     del learn.cbs[:]
     learn.fit(1)
 
-@pytest.mark.parametrize("event", [o for o in EVENTS if not o.startswith("cleanup")])
+@pytest.mark.parametrize("event", EVENTS)
 def test_cancelling_anywhere(event):
     "The stage that is named ends; the next begins."
     for exc, level in ((CancelBatchException, "batch"), (CancelEpochException, "epoch"), (CancelFitException, "fit")):
@@ -352,7 +418,41 @@ def test_cancelling_anywhere(event):
             continue
         make(cb).fit(1)
         if event in said: assert said[said.index(event) + 1:][:1] != [f"after_{level}"]
-        assert said[-1] == "cleanup_fit" and ("after_fit" in said) == (level != "fit" or event == "after_fit")
+        assert said[-1] == "cleanup_fit" and ("after_fit" in said) == (level != "fit" or event in ("after_fit", "cleanup_fit"))
+
+@pytest.mark.parametrize("level, cancel", dict(batch=CancelBatchException, epoch=CancelEpochException, fit=CancelFitException).items())
+def test_cancelling_in_a_cleanup_hides_no_error(level, cancel):
+    "All are tidied up, and an error that is under way, or comes from another cleanup, goes on."
+    said = []
+    class Late(Callback):
+        order = 1
+    def fails(learn): raise OSError("full")
+    def cancels(learn): raise cancel
+    for events in ([f"cleanup_{level}"], ["after_predict"]):
+        first, late, last = Callback(), Late(), Late()
+        for o in events: setattr(first, o, fails)
+        setattr(late, f"cleanup_{level}", cancels)
+        setattr(last, f"cleanup_{level}", lambda learn: said.append(level))
+        with pytest.raises(OSError, match="full"): make(first, late, last).fit(1)
+    assert said == [level]*2
+
+def test_workers_end_though_the_traceback_is_kept():
+    class Stop(Callback):
+        def after_batch(self, learn): raise KeyboardInterrupt
+    before = {o.pid for o in multiprocessing.active_children()}
+    learn = make(Stop(), workers=2)
+    with pytest.raises(KeyboardInterrupt) as kept: learn.fit(1)
+    assert kept.traceback and {o.pid for o in multiprocessing.active_children()} <= before
+
+def test_a_stream_is_not_closed():
+    "A loader that is its own iterator goes on where a pass was left."
+    batches = ((X[:8], Y[:8]) for _ in range(6))
+    class Brief(Callback):
+        def after_batch(self, learn):
+            if learn.batch_idx == 1: raise CancelEpochException
+    learn = Learner(torch.nn.Linear(6, 3), SimpleNamespace(train=batches, valid=None), cross_entropy, cbs=[Brief()])
+    learn.fit(3)
+    assert learn.step == 6
 
 def test_stale_gradients_do_not_count():
     a = make()
@@ -385,6 +485,21 @@ def test_means_are_weighted(sizes, seed):
     with torch.no_grad():
         assert learn.metrics["valid_loss"] == pytest.approx(torch.nn.functional.cross_entropy(model(x), y).item(), rel=1e-5)
         assert learn.metrics["accuracy"] == pytest.approx((model(x).argmax(1) == y).double().mean().item(), abs=1e-6)
+
+@pytest.mark.parametrize("kind", ["dict", "tensor", "tuple of targets", "mapping"])
+def test_batches_of_any_form(kind):
+    "Means are weighted, and a tensor that is all of a batch is its own target."
+    import collections
+    xs = X.split([20, 20, 10])
+    form = {"dict": lambda x: dict(x=x, y=x), "tensor": lambda x: x, "tuple of targets": lambda x: (x, (x, x)), "mapping": lambda x: collections.UserDict(x=x, y=x)}[kind]
+    class Reads(Callback):
+        def predict(self, learn): return learn.model(learn.batch if kind == "tensor" else learn.batch[0] if kind[0] == "t" else learn.batch["x"])
+    def loss_func(preds, targ): return ((preds - (targ[0] if isinstance(targ, tuple) else targ))**2).mean()
+    def shape(preds, targ): return torch.tensor(float((targ[0] if isinstance(targ, tuple) else targ).shape == preds.shape))
+    batches, model = [form(x) for x in xs], torch.nn.Linear(6, 6)
+    learn = Learner(model, SimpleNamespace(train=batches[:1], valid=batches), loss_func, cbs=[Reads(), MetricsCB(shape)])
+    learn.fit(1, lr=0.)
+    assert learn.metrics["valid_loss"] == pytest.approx(((model(X) - X)**2).mean().item(), rel=1e-5) and learn.metrics["shape"] == 1
 
 class Elsewhere(torch.Tensor):
     "A tensor that says it is not on the CPU."
@@ -440,6 +555,39 @@ def test_the_finder_leaves_no_trace():
         assert len(finder.losses) == 10 and np.allclose(finder.lrs, np.geomspace(1e-5, 10, 10))
         assert all(map(torch.equal, kept.values(), learn.model.state_dict().values()))
 
+@pytest.mark.parametrize("work, error, match", [
+    (lambda: make().fit("2"), TypeError, "n_epochs must be a whole number, 0 or more, got '2'"),
+    (lambda: make().fit(None), TypeError, "got None"),
+    (lambda: make().fit(-1), ValueError, "got -1"),
+    (lambda: CheckpointCB("run", every="x"), TypeError, "every must be a whole number, 1 or more, got 'x'"),
+    (lambda: CheckpointCB("run", every=0), ValueError, "got 0"),
+    (lambda: EarlyStoppingCB(1.5), TypeError, "patience must be a whole number, 1 or more, got 1.5"),
+    (lambda: EarlyStoppingCB(0), ValueError, "got 0"),
+    (lambda: EarlyStoppingCB(2, "f1"), ValueError, "'f1' better"),
+    (lambda: EarlyStoppingCB(2, "accuracy_loss"), ValueError, "best=min or best=max"),
+    (lambda: EarlyStoppingCB(2, "f1", best="max"), ValueError, "got 'max'"),
+    (lambda: MetricsCB([accuracy]), TypeError, "function"),
+    (lambda: MetricsCB(a={}), TypeError, "got {}"),
+    (lambda: DeviceCB("cpu").before_fit(SimpleNamespace(model=len)), TypeError, "no method to"),
+    (lambda: LRFinderCB().suggestion(), ValueError, "fit first"),
+    (lambda: LRFinderCB().plot(), ValueError, "fit first"),
+    (lambda: ActivationStatsCB().plot(), ValueError, "fit first"),
+    (lambda: ActivationStatsCB().plot_hist(), ValueError, "fit first")])
+def test_what_can_not_work_is_refused(work, error, match):
+    with pytest.raises(error, match=match): work()
+
+def test_the_better_direction_is_known_or_asked_for():
+    for k in ("valid_loss", "train_loss", "error_rate", "wer_err", "mse", "MAE", "rmse"): assert EarlyStoppingCB(2, k).best is min
+    assert EarlyStoppingCB(2, "top5_accuracy").best is max
+    assert (EarlyStoppingCB(2, "f1", best=max).best, EarlyStoppingCB(2, "accuracy", best=min).best) == (max, min)
+
+def test_a_layer_may_give_one_number():
+    class Mean(torch.nn.Module):
+        def forward(self, x): return x.mean()
+    batches, watch = [(torch.ones(2, 1), torch.tensor(1.))]*3, ActivationStatsCB()
+    Learner(torch.nn.Sequential(torch.nn.Linear(1, 1), Mean()), SimpleNamespace(train=batches, valid=None), lambda p, t: (p - t)**2, cbs=[watch]).fit(1)
+    assert watch.means["1 Mean"].shape == (3,) and watch.plot_hist()
+
 def test_float16_scales_and_skips():
     "The scaler's part, on the CPU, where only the scaling is asked of it."
     cb = MixedPrecisionCB(torch.float16)
@@ -474,6 +622,31 @@ def test_a_log_has_a_line_for_each_epoch():
     *lines, plot = out.splitlines()
     assert [re.match(r"epoch (\d)   train_loss [\d.]+   valid_loss [\d.]+   accuracy [\d.]+   [\d.]+ s$", o)[1] for o in lines] == ["0", "1"]
     assert re.match(r"loss [\d.]+ [▁-█]+ [\d.]+$", plot)
+
+@pytest.mark.parametrize("encoding, blocks", [("utf-8", "[▁-█]+"), ("cp1252", r"[.:\-=+*#%]+"), ("ascii", r"[.:\-=+*#%]+")])
+def test_a_log_may_know_no_blocks(encoding, blocks):
+    out = io.TextIOWrapper(io.BytesIO(), encoding)
+    with mock.patch("sys.stdout", out): make(PlotCB()).fit(1)
+    out.seek(0)
+    assert re.fullmatch(rf"loss [\d.]+ {blocks} [\d.]+\s+", out.read())
+
+def test_a_line_of_blocks_for_losses_that_are_no_numbers():
+    assert mod._sparkline([1., math.nan, 2., math.inf]) == "1.0000 ▁?█? inf"
+    assert mod._sparkline([math.nan]*2) == "nan ?? nan" and mod._sparkline([1., 1.]) == "1.0000 ▁▁ 1.0000" and mod._sparkline([]) == ""
+
+@pytest.mark.parametrize("lib", ["ours", "torch"])
+def test_a_loader_that_does_not_know_its_length(lib, tmp_path):
+    "It has a len that raises."
+    class Sampler:
+        def __iter__(self): return iter(range(50))
+    class Stream(torch.utils.data.IterableDataset):
+        def __iter__(self): return iter(zip(X, Y))
+    learn = make(ProgressCB(every=0.), CheckpointCB(tmp_path/"run", every=5))
+    learn.dls.train = training.DataLoader(training.TensorDataset(X, Y), 8, sampler=Sampler()) if lib == "ours" else torch.utils.data.DataLoader(Stream(), 8)
+    with pytest.raises(TypeError): len(learn.dls.train)
+    out, err = Tty(), Tty()
+    with mock.patch("sys.stdout", out), mock.patch("sys.stderr", err): learn.fit(1)
+    assert "7it" in err.getvalue() and mod._read(tmp_path/"run")["n_batches"] is None
 
 def test_a_terminal_has_a_bar_too():
     out, err = shown(Tty(), Tty(), ProgressCB(every=0.))

@@ -152,6 +152,11 @@ def _(values, patience): return _stop(values, patience, better=lambda new, old: 
 @stop_after.mistake("the index of the last epoch, and not how many there were", "How many epochs are run if the one with index 0 is the last?")
 def _(values, patience): return _stop(values, patience, add=0)
 
+@stop_after.mistake("the epoch at which patience ends is not counted", "It had to be run to be seen as no better. Does it count?")
+def _(values, patience):
+    stopped = _stop(values, patience, add=0)
+    return stopped if patience <= stopped[0] - stopped[1] else _stop(values, patience)
+
 @stop_after.mistake("the best of the whole list", "Which epochs were never run? Can their weights be kept?")
 def _(values, patience): return _stop(values, patience)[0], values.index(min(values))
 
@@ -290,6 +295,9 @@ def first_bad(
 
 # %% ../../nbs/checks/11_learner.ipynb #874d7dae
 def _first(losses, bad): return next((i for i, o in enumerate(losses) if bad(o)), None)
+
+@first_bad.mistake("large numbers become infinite in float32", "Up to where does float32 reach, the type of a tensor made of such a list? And a Python float?")
+def _(losses): return next((i for i, o in enumerate(torch.tensor(losses).tolist()) if not math.isfinite(o)), None)
 
 @first_bad.mistake("infinity passes", "What does dividing by 0 give in a tensor, and is it nan?")
 def _(losses): return _first(losses, math.isnan)

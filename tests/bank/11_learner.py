@@ -112,6 +112,15 @@ def stop_after(values, patience):
         if waited == patience: break
     return n, at
 
+@wrong("the epoch at which patience ends is not counted")
+def stop_after(values, patience):
+    lowest, at, waited = values[0], 0, 0
+    for i in range(1, len(values)):
+        if values[i] < lowest: lowest, at, waited = values[i], i, 0
+        else: waited += 1
+        if waited == patience: return i, at
+    return len(values), at
+
 @wrong("the index of the last epoch, and not how many there were")
 def stop_after(values, patience):
     at = 0
@@ -191,6 +200,11 @@ def first_bad(losses):
 def first_bad(losses):
     bad = ~np.isfinite(np.array(losses, dtype=float))
     return int(bad.argmax()) if bad.any() else None
+
+@wrong("large numbers become infinite in float32")
+def first_bad(losses):
+    bad = (~torch.tensor(losses).isfinite()).nonzero()
+    return bad[0].item() if len(bad) else None
 
 @wrong("infinity passes")
 def first_bad(losses):
