@@ -194,6 +194,21 @@ def _(weight, mean, var, gamma, beta, eps):
 @fold_batch_norm.mistake("the weights are left as they were", "Two things change: the bias, and what else?")
 def _(weight, mean, var, gamma, beta, eps): return weight.clone(), beta - mean*gamma/(var + eps).sqrt()
 
+@fold_batch_norm.mistake("the scale lies along the last axis", "Which axis of the weight counts filters?")
+def _(weight, mean, var, gamma, beta, eps):
+    a = gamma/(var + eps).sqrt()
+    return weight*a, beta - mean*a
+
+@fold_batch_norm.mistake("the scale lies along the channels in", "Which axis of the weight counts filters?")
+def _(weight, mean, var, gamma, beta, eps):
+    a = gamma/(var + eps).sqrt()
+    return weight*a[:, None, None], beta - mean*a
+
+@fold_batch_norm.mistake("beta is scaled, too", "Is beta divided, too?")
+def _(weight, mean, var, gamma, beta, eps):
+    a = gamma/(var + eps).sqrt()
+    return weight*a[:, None, None, None], (beta - mean)*a
+
 # %% ../../nbs/checks/12_convnet.ipynb #04d0fa39
 def _pixel_by_pixel(x, down, right):
     h, w = x.shape
@@ -215,6 +230,8 @@ def _nine() -> Tensor: return torch.arange(1., 10.).view(3, 3)
         "down and to the left": lambda: (_nine(), 2, -1),
         "not at all": lambda: (_nine(), 0, 0),
         "out of sight": lambda: (tensor([[1., 2.], [3., 4.]]), 0, 3),
+        "farther than the image is wide": lambda: (tensor([[1., 2., 3., 4.]]), 0, 6),
+        "farther than the image is high": lambda: (tensor([[1.], [2.], [3.], [4.]]), 6, 0),
         "far out of sight, upwards": lambda: (tensor([[1., 2.], [3., 4.]]), -5, 1),
         "not square": lambda: (torch.arange(1., 11.).view(2, 5), 1, 2),
         "float64": lambda: (_nine().double(), 0, -1),
@@ -252,6 +269,15 @@ def _(x, down, right):
     h, w = x.shape
     rows, columns = (torch.arange(h) - down).clamp(0, h - 1), (torch.arange(w) - right).clamp(0, w - 1)
     return x[rows][:, columns]
+
+@shifted.mistake("the end of a slice falls below zero", "Move 4 pixels by 6. Where does the slice of what stays begin and end, and what does Python make of an end below 0?")
+def _(x, down, right):
+    (h, w), y = x.shape, torch.zeros_like(x)
+    y[max(down, 0):h + min(down, 0), max(right, 0):w + min(right, 0)] = x[max(-down, 0):h - max(down, 0), max(-right, 0):w - max(right, 0)]
+    return y
+
+@shifted.mistake("it cannot leave the image", "What is left to cut when it moves by more pixels than there are?")
+def _(x, down, right): return torch.constant_pad_nd(x, [right, -right, down, -down])
 
 # %% ../../nbs/checks/12_convnet.ipynb #875597df
 def _one_by_one(cm):

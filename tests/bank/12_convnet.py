@@ -156,6 +156,21 @@ def fold_batch_norm(weight, mean, var, gamma, beta, eps):
 def fold_batch_norm(weight, mean, var, gamma, beta, eps):
     return weight, beta - gamma*mean/torch.sqrt(var + eps)
 
+@wrong("the scale lies along the last axis")
+def fold_batch_norm(weight, mean, var, gamma, beta, eps):
+    scale = gamma*(var + eps).rsqrt()
+    return weight*scale, beta - scale*mean
+
+@wrong("the scale lies along the channels in")
+def fold_batch_norm(weight, mean, var, gamma, beta, eps):
+    scale = gamma*(var + eps).rsqrt()
+    return weight*scale.view(1, -1, 1, 1), beta - scale*mean
+
+@wrong("beta is scaled, too")
+def fold_batch_norm(weight, mean, var, gamma, beta, eps):
+    scale = gamma*(var + eps).rsqrt()
+    return weight*scale.view(-1, 1, 1, 1), scale*(beta - mean)
+
 @wrong("it changes its argument")
 def fold_batch_norm(weight, mean, var, gamma, beta, eps):
     scale = gamma*(var + eps).rsqrt()
@@ -211,6 +226,16 @@ def shifted(x, down, right):
 def shifted(x, down, right):
     h, w = x.shape
     return torch.stack([torch.stack([x[min(max(i - down, 0), h - 1), min(max(j - right, 0), w - 1)] for j in range(w)]) for i in range(h)])
+
+@wrong("the end of a slice falls below zero")
+def shifted(x, down, right):
+    h, w = x.shape
+    out = x.new_zeros(h, w)
+    out[max(down, 0):h + min(down, 0), max(right, 0):w + min(right, 0)] = x[max(-down, 0):h - max(down, 0), max(-right, 0):w - max(right, 0)]
+    return out
+
+@wrong("it cannot leave the image")
+def shifted(x, down, right): return torch.nn.functional.pad(x, (right, -right, down, -down))
 
 @wrong("it changes its argument")
 def shifted(x, down, right):
