@@ -37,13 +37,15 @@ def _group_params(given) -> dict[str, list]:
     return {"params": [p for _, p in pairs]}
 
 # %% ../nbs/09_optim.ipynb #1e285378
+_shaped = {"momentum_buffer", "square_avg", "grad_avg", "exp_avg", "exp_avg_sq", "max_exp_avg_sq"}
+
 def _fitted(name: str, value: Any, p: Tensor) -> Any:
     """A copy of a saved `value` for the parameter `p` (any shape): on its device, and of its type.
 
     Counts of steps stay on the CPU, as they are."""
     if name == "step": return torch.as_tensor(value, device="cpu") + 0. # a copy, and a float
     if not isinstance(value, Tensor): return deepcopy(value)
-    if value.ndim and value.shape != p.shape:
+    if name in _shaped and value.shape != p.shape: # a subclass may keep other shapes
         raise ValueError(f"loaded state dict has {name} of shape {tuple(value.shape)} for a parameter "
                          f"of shape {tuple(p.shape)}: it was saved for another model")
     return value.to(p.device, p.dtype if p.is_floating_point() else value.dtype, copy=True)
@@ -110,7 +112,11 @@ def zero_grad(
     params = [p for group in self.param_groups for p in group["params"] if p.grad is not None]
     if set_to_none:
         for p in params: p.grad = None
-    elif params: torch._foreach_zero_([p.grad.detach_() for p in params])
+    elif params:
+        for p in params: # what led to the gradient is forgotten; a view cannot be detached
+            if p.grad.grad_fn is None: p.grad.requires_grad_(False)
+            else: p.grad.detach_()
+        torch._foreach_zero_([p.grad for p in params])
 
 # %% ../nbs/09_optim.ipynb #865581ec
 @patch
@@ -139,11 +145,11 @@ def _buffers(self: Optimizer, params: list[Tensor], *names: str) -> list[list[Te
     "For each name, what is kept under it for each parameter; zeros where there is nothing yet."
     states = [self.state[p] for p in params]
     for p, state in zip(params, states):
+        if p.grad.is_sparse:
+            raise RuntimeError(f"{type(self).__name__} does not support sparse gradients: use SGD")
         if state.keys() >= set(names): continue
         if p.is_complex():
             raise NotImplementedError(f"{p.dtype} is not supported: optimize torch.view_as_real(p)")
-        if p.grad.is_sparse:
-            raise RuntimeError(f"{type(self).__name__} does not support sparse gradients: use SGD")
         for name in names:
             if name in state: continue
             state[name] = torch.zeros(()) if name == "step" else torch.zeros_like(p)
@@ -311,6 +317,7 @@ class Adam(Optimizer):
     ):
         "`ValueError` for options outside their range, `NotImplementedError` for what is not supported."
         _check_options(lr=lr, eps=eps, weight_decay=weight_decay)
+        if len(betas) != 2: raise ValueError(f"betas must be two numbers, got {betas}")
         for i, beta in enumerate(betas):
             if not 0 <= beta < 1:
                 raise ValueError(f"Invalid beta parameter at index {i}: {beta}; it must be in [0, 1)")
@@ -325,24 +332,24 @@ class Adam(Optimizer):
 @patch
 def _update(self: Adam, params: list[Tensor], grads: list[Tensor], group: dict[str, Any]) -> None:
     "Each step is a corrected mean divided by the root of a corrected mean square."
-    lr, wd, beta1, beta2 = map(float, (group["lr"], group["weight_decay"], *group["betas"]))
+    lr, wd, (beta1, beta2) = group["lr"], group["weight_decay"], group["betas"]
     names = ["max_exp_avg_sq"]*group["amsgrad"]
     steps, means, squares, *most = self._buffers(params, "step", "exp_avg", "exp_avg_sq", *names)
     if group["maximize"]: grads = torch._foreach_neg(grads)
-    if wd and group["decoupled_weight_decay"]: torch._foreach_mul_(params, 1 - lr*wd)
+    if wd and group["decoupled_weight_decay"]: torch._foreach_mul_(params, float(1 - lr*wd))
     elif wd: grads = torch._foreach_add(grads, params, alpha=wd)
     torch._foreach_add_(steps, torch.ones(()), alpha=1.)
-    torch._foreach_lerp_(means, grads, 1 - beta1)
-    torch._foreach_mul_(squares, beta2)
-    torch._foreach_addcmul_(squares, grads, grads, 1 - beta2)
+    torch._foreach_lerp_(means, grads, float(1 - beta1))
+    torch._foreach_mul_(squares, float(beta2))
+    torch._foreach_addcmul_(squares, grads, grads, float(1 - beta2))
     if most:
         torch._foreach_maximum_(most[0], squares)
         squares = most[0]
     ts = [o.item() for o in steps]
     sizes = torch._foreach_sqrt(squares)
-    torch._foreach_div_(sizes, [(1 - beta2**t)**0.5 for t in ts])
+    torch._foreach_div_(sizes, [float((1 - beta2**t)**0.5) for t in ts])
     torch._foreach_add_(sizes, group["eps"])
-    torch._foreach_addcdiv_(params, means, sizes, [-lr/(1 - beta1**t) for t in ts])
+    torch._foreach_addcdiv_(params, means, sizes, [float(-lr/(1 - beta1**t)) for t in ts])
 
 # %% ../nbs/09_optim.ipynb #ba5265a6
 class AdamW(Adam):
@@ -410,8 +417,11 @@ class LRScheduler:
 
 # %% ../nbs/09_optim.ipynb #01ce94e2
 @patch
-def step(self: LRScheduler) -> None:
+def step(self: LRScheduler,
+    epoch: int | None = None, # only None: PyTorch's jump to an epoch is not supported
+) -> None:
     "Go on by one step: call it after the optimizer's."
+    if epoch is not None: raise NotImplementedError(f"epoch={epoch} is not supported: leave it out")
     self._step_count += 1
     self.last_epoch += 1
     for group, lr in zip(self.optimizer.param_groups, self.get_lr()):

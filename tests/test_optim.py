@@ -50,11 +50,10 @@ def test_a_hundred_steps_with_every_combination_of_options(name, dtype):
 
 @often
 @given(st.data(), st.sampled_from(list(OPTIONS)), st.integers(0, 99), st.lists(st.lists(st.integers(0, 4), max_size=3), min_size=1, max_size=4), st.integers(2, 6),
-       st.sampled_from([1e-3, 0.1, 1., torch.tensor(0.25)]), st.sampled_from([torch.float32, torch.float64]))
+       st.sampled_from([1e-3, 0.1, 1., torch.tensor(0.25), torch.tensor([0.1]), torch.tensor(0.3, dtype=torch.float64)]), st.sampled_from([torch.float32, torch.float64]))
 def test_any_shapes_and_saving_on_the_way(data, name, seed, shapes, skip, lr, dtype):
     "Ours and PyTorch's exchange their states half way."
     o = data.draw(st.sampled_from(list(combinations(name))))
-    if name != "SGD": lr = float(lr) # PyTorch divides tensors then, in another type
     gen = torch.Generator().manual_seed(seed)
     sides, opts = pair(name, [torch.randn(s, generator=gen).to(dtype) for s in shapes], lr=copy.copy(lr), **o)
     run(sides, opts, 4, gen, skip)
@@ -62,6 +61,17 @@ def test_any_shapes_and_saving_on_the_way(data, name, seed, shapes, skip, lr, dt
     for opt, state in zip(opts, reversed(saved)): opt.load_state_dict(state)
     run(sides, opts, 4, gen, skip)
     assert flat(opts[0].state_dict()) == flat(opts[1].state_dict())
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("name", ["Adam", "AdamW"])
+def test_betas_may_be_tensors(name, dtype):
+    "PyTorch computes with them in their own type, and so do we."
+    for lr, kind in itertools.product((0.1, torch.tensor(0.1)), (torch.float32, torch.float64)):
+        if kind == torch.float64 and dtype == torch.float32: continue # PyTorch then subtracts the first of them from 1 in 32 bits
+        gen = torch.Generator().manual_seed(0)
+        sides, opts = pair(name, [torch.randn(3, 2, dtype=dtype, generator=gen)], lr=lr, weight_decay=0.1, betas=(torch.tensor(0.8, dtype=kind), torch.tensor(0.95, dtype=kind)))
+        run(sides, opts, 30, gen)
+        assert flat(opts[0].state_dict()) == flat(opts[1].state_dict())
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("name", OPTIONS)
@@ -217,3 +227,54 @@ def test_gradients_are_left_alone():
             opt = getattr(optim, name)([p], lr=0.1, **o)
             for _ in range(2): opt.step()
             assert torch.equal(p.grad, torch.tensor([1., -2.])), (name, o)
+
+def test_gradients_that_are_views_or_recorded_are_cleared():
+    for m in (optim, torch.optim):
+        p, whole = leaf(), torch.ones(6)
+        p.grad = whole[2:4]
+        opt = m.SGD([p])
+        opt.zero_grad(set_to_none=False)
+        assert whole.tolist() == [1., 1., 0., 0., 1., 1.]
+        p.grad = p*2 # recorded
+        opt.zero_grad(set_to_none=False)
+        assert not p.grad.requires_grad and p.grad.grad_fn is None and torch.equal(p.grad, torch.zeros(2))
+
+def test_a_schedule_steps_without_an_epoch_only():
+    opt = optim.SGD([leaf()], lr=1.)
+    scheds = optim.StepLR(opt, 1), optim.CosineAnnealingLR(opt, 5), optim.OneCycleLR(opt, 1., 9, cycle_momentum=False)
+    for s in scheds:
+        s.step(epoch=None)
+        s.step(None)
+        assert s.last_epoch == 2
+        for e in (0, 3):
+            with pytest.raises(NotImplementedError, match=f"epoch={e}"): s.step(epoch=e)
+        assert s.last_epoch == 2
+        assert list(inspect.signature(s.step).parameters) == list(inspect.signature(theirs_lr.StepLR.step).parameters)[1:]
+
+def test_a_subclass_may_keep_what_it_likes():
+    for m in (optim, torch.optim):
+        class Rows(m.Optimizer):
+            def __init__(self, params): super().__init__(params, {})
+        first, second = (Rows([torch.ones(2, 3, requires_grad=True)]) for _ in range(2))
+        first.state[first.param_groups[0]["params"][0]].update(row=torch.arange(2.), cols=[1, 2, 3], scale=torch.tensor(2.))
+        second.load_state_dict(first.state_dict())
+        assert flat(first.state_dict()) == flat(second.state_dict())
+    adam = optim.Adam([torch.ones(2, 3, requires_grad=True)])
+    for shape in ((), (2,), (3, 2)):
+        with pytest.raises(ValueError, match="exp_avg_sq of shape"): adam.load_state_dict({**adam.state_dict(), "state": {0: {"step": 1., "exp_avg": torch.ones(2, 3), "exp_avg_sq": torch.ones(shape)}}})
+
+def test_two_betas_are_asked_for():
+    for f, b in itertools.product((optim.Adam, optim.AdamW), ((0.9,), (0.9, 0.9, 0.9), ())):
+        with pytest.raises(ValueError, match="betas must be two numbers"): f([leaf()], betas=b)
+
+@pytest.mark.parametrize("name", ["RMSprop", "Adam", "AdamW"])
+def test_a_sparse_gradient_is_refused_whenever_it_comes(name):
+    for dense_first in both:
+        p = leaf()
+        opt = getattr(optim, name)([p])
+        if dense_first:
+            p.grad = torch.ones(2)
+            opt.step()
+        before, p.grad = p.tolist(), torch.ones(2).to_sparse()
+        with pytest.raises(RuntimeError, match=f"{name} does not support sparse gradients"): opt.step()
+        assert p.tolist() == before

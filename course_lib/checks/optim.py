@@ -93,6 +93,11 @@ def _(w, g, b, lr, mom, wd):
 @momentum_step.mistake("the memory stays as it was", "What does the next step need to know?")
 def _(w, g, b, lr, mom, wd): return (1 - lr*wd)*w - lr*(mom*b + g), b
 
+@momentum_step.mistake("the two results are exchanged", "Which of the two is returned first?")
+def _(w, g, b, lr, mom, wd):
+    b = mom*b + g
+    return b, (1 - lr*wd)*w - lr*b
+
 # %% ../../nbs/checks/09_optim.ipynb #d6c9374e
 def _weighted(gs, beta):
     "Each mean as what it should be: a weighted average, with weights beta**age."
@@ -153,6 +158,9 @@ def _(gs, beta): return _run(gs, lambda m, g, t: ((1 - beta)*m + beta*g, ((1 - b
 @debiased_mean.mistake("it starts from the first number", "That is another remedy: then the first number counts for too much. What does the mean start from here?")
 def _(gs, beta): return _run(gs, lambda m, g, t: (g if t == 1 else beta*m + (1 - beta)*g,)*2)
 
+@debiased_mean.mistake("all numbers count alike", "Which of the numbers so far should count most: the last, or all alike?")
+def _(gs, beta): return gs.cumsum(0)/torch.arange(1, len(gs) + 1)
+
 # %% ../../nbs/checks/09_optim.ipynb #6bf7d9b5
 def _torch_adam(g, lr, eps):
     p = torch.zeros_like(g).requires_grad_()
@@ -173,7 +181,7 @@ def _torch_adam(g, lr, eps):
         "float64": lambda: (tensor([2., -5.]).double(), 0.1, 1e-8),
         "a view that is not contiguous": lambda: (torch.arange(-3., 3.).view(2, 3).t(), 0.01, 0.25),
     },
-    hints=["After one gradient, what are the two means before the correction, and what after it?", "Corrected, the means are g and g squared. What is the root of g squared?"],
+    hints=["After one gradient, what are the two means before the correction, and what after it?", "Corrected, the means are g and g squared, for the betas cancel. What is the root of g squared?"],
 )
 def first_adam_step(
     g: Tensor,  # the gradient, any shape
@@ -201,6 +209,9 @@ def _(g, lr, eps): return -lr*g.abs()/(g.abs() + eps)
 
 @first_adam_step.mistake("the gradient is not divided", "By what is the mean of the gradients divided?")
 def _(g, lr, eps): return -lr*g
+
+@first_adam_step.mistake("the root is not taken", "By what does Adam divide: the mean of the squares, or its root?")
+def _(g, lr, eps): return -lr*g/(g*g + eps)
 
 # %% ../../nbs/checks/09_optim.ipynb #e1f31c57
 def _torch_cosine(n, high, low, warm):
@@ -269,6 +280,12 @@ def _(n, high, low, warm): return _line(n, high, low, warm) + [low + (high - low
 @cosine_lrs.mistake("the lower end is added to the whole", "What is the learning rate at step `warm` when low is not 0? By what should the wave be multiplied?")
 def _(n, high, low, warm): return _line(n, high, low, warm) + [low + high*(1 + math.cos(math.pi*t/(n - warm)))/2 for t in range(n - warm + 1)]
 
+@cosine_lrs.mistake("the wave goes below the lower end", "Between which two values does the cosine run? And which part of the way should be left at the end?")
+def _(n, high, low, warm): return _line(n, high, low, warm) + [low + (high - low)*math.cos(math.pi*t/(n - warm)) for t in range(n - warm + 1)]
+
+@cosine_lrs.mistake("the way up is half a wave too", "How much does the learning rate grow with each step on the way up?")
+def _(n, high, low, warm): return [low + (high - low)*(1 - math.cos(math.pi*t/warm))/2 for t in range(warm)] + _wave(n, high, low, warm)
+
 # %% ../../nbs/checks/09_optim.ipynb #13a7de70
 def _by_scaling(grads, max_norm):
     if not grads: return []
@@ -332,3 +349,8 @@ def _(grads, max_norm):
 def _(grads, max_norm):
     norm = math.sqrt(sum(g.double().square().sum().item() for g in grads))
     return [g/norm for g in grads] if norm > max_norm else list(grads)
+
+@clip_norm.mistake("only the longest is measured", "How long are (3, 0) and (0, 4) together? Longer than the longer of the two.")
+def _(grads, max_norm):
+    norm = max(g.norm().item() for g in grads)
+    return [g*(max_norm/norm) for g in grads] if norm > max_norm else list(grads)

@@ -74,6 +74,11 @@ def momentum_step(w, g, b, lr, mom, wd):
     b += g
     return w - lr*(b + wd*w), b
 
+@wrong("the two results are exchanged")
+def momentum_step(w, g, b, lr, mom, wd):
+    new = torch.add(g, b, alpha=mom)
+    return new, w - lr*(new + wd*w)
+
 # debiased_mean
 
 @right
@@ -133,6 +138,9 @@ def debiased_mean(gs, beta):
         out[i] = m/(1 - beta**t)
     return out
 
+@wrong("all numbers count alike")
+def debiased_mean(gs, beta): return torch.tensor([gs[:i + 1].mean().item() for i in range(len(gs))], dtype=gs.dtype)
+
 # first_adam_step
 
 @right
@@ -159,6 +167,11 @@ def first_adam_step(g, lr, eps):
 
 @wrong("the gradient is not divided")
 def first_adam_step(g, lr, eps): return g*-lr
+
+@wrong("the root is not taken")
+def first_adam_step(g, lr, eps):
+    m, v = 0.1*g/(1 - 0.9), 0.001*g**2/(1 - 0.999)
+    return -lr*m/(v + eps)
 
 # cosine_lrs
 
@@ -212,6 +225,15 @@ def cosine_lrs(n, high, low, warm):
 def cosine_lrs(n, high, low, warm):
     return (low + (high - low)*(t/warm if t < warm else (1 + math.cos(math.pi*(t - warm)/(n - warm)))/2) for t in range(n + 1))
 
+@wrong("the wave goes below the lower end")
+def cosine_lrs(n, high, low, warm):
+    return [low + (high - low)*(t/warm if t < warm else math.cos(math.pi*(t - warm)/(n - warm))) for t in range(n + 1)]
+
+@wrong("the way up is half a wave too")
+def cosine_lrs(n, high, low, warm):
+    def part(t): return math.sin(math.pi*t/(2*warm))**2 if t < warm else math.cos(math.pi*(t - warm)/(2*(n - warm)))**2
+    return [low + (high - low)*part(t) for t in range(n + 1)]
+
 # clip_norm
 
 @right
@@ -257,3 +279,8 @@ def clip_norm(grads, max_norm):
     for g in grads:
         if norm > max_norm: g *= max_norm/norm
     return grads
+
+@wrong("only the longest is measured")
+def clip_norm(grads, max_norm):
+    longest = torch.stack([g.norm() for g in grads]).max()
+    return [g*(max_norm/longest) if longest > max_norm else g for g in grads]
