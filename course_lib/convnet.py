@@ -136,12 +136,16 @@ def save(self: SmallConvNet, path: str | Path) -> None: # of a file, made or rep
 def pretrained(cls: SmallConvNet, path: str | Path = PRETRAINED) -> SmallConvNet: # in eval mode
     """The trained network that ships with the library, or another that was saved.
 
-    `FileNotFoundError` if there is none, `RuntimeError` if it is of another kind of network."""
+    `FileNotFoundError` if there is none, `ValueError` if it is damaged, `RuntimeError` if it is of
+    another kind of network."""
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
     if not Path(path).exists():
         raise FileNotFoundError(f"there is no {Path(path).name}: train_digits().model.save(path) makes "
                                 "one")
-    state = load_file(path)
+    try: state = load_file(path)
+    except SafetensorError as e:
+        raise ValueError(f"{Path(path).name} is no safetensors file, or a damaged one: {e}") from None
     model = cls(len(state.get("head.1.bias", range(10))))
     model.load_state_dict(state)
     return model.eval()
@@ -163,11 +167,11 @@ def confusion_matrix(
     if said.is_floating_point() or targ.is_floating_point():
         raise TypeError(f"expected classes as whole numbers, got {said.dtype} and {targ.dtype}: "
                         "convert with .long()")
-    both = torch.stack([targ, said])
-    c = preds.shape[1] if preds.ndim == 2 else n_classes or int(both.max()) + 1
+    both = torch.stack([targ, said]).long() # 8 bits cannot hold 10·26
+    c = preds.shape[1] if preds.ndim == 2 else n_classes or (int(both.max()) + 1 if both.numel() else 0)
     if both.numel() and not 0 <= both.min() <= both.max() < c:
         raise ValueError(f"expected classes from 0 to {c - 1}, got {both.min()} to {both.max()}")
-    return torch.bincount(targ*c + said, minlength=c*c).view(c, c)
+    return torch.bincount(both[0]*c + both[1], minlength=c*c).view(c, c)
 
 # %% ../nbs/12_convnet.ipynb #9624552f
 def plot_confusion(
@@ -208,6 +212,7 @@ def plot_top_losses(
     if not len(x) == len(preds) == len(targ):
         raise ValueError(f"expected as many images as scores and targets, got {len(x)}, {len(preds)} "
                          f"and {len(targ)}")
+    targ = targ.long() # as an index, 8 bits would be a mask
     worst = cross_entropy(preds, targ, reduction="none").argsort(descending=True)[:n]
     said, probs = preds.argmax(1), softmax(preds, 1)
     def title(i, k, t): return f"read as {k}, {probs[i, k]:.0%}\nis {t}, {probs[i, t]:.1%}"

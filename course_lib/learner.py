@@ -639,7 +639,7 @@ def _restore(model: Any, weights: dict[str, Any]) -> None:
 def _best(monitor: str) -> Callable | None:
     "min for the name of a loss or an error, max for that of an accuracy, else None."
     low = any(o in monitor.lower() for o in ("loss", "err", "mse", "mae"))
-    high = "accuracy" in monitor.lower()
+    high = "acc" in monitor.lower()
     return None if low == high else min if low else max
 
 class EarlyStoppingCB(Callback):

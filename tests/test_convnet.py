@@ -196,3 +196,21 @@ def test_the_recipe_is_repeatable_and_leaves_random_numbers_alone(data):
     assert not states[0]["head.1.weight"].equal(states[2]["head.1.weight"])
     assert first.step == 2*3 and first.batch[0].equal(few.x_valid), "what is validated is not moved"
     assert accuracy(first.model.eval(), few.x_train, few.y_train) > 0.3, "two times three batches, and better than chance"
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int32])
+def test_labels_as_the_files_have_them(dtype):
+    "8 bits are what label files hold: too few for the index of a cell, and a mask where an index is meant."
+    targ = torch.tensor([25, 29, 2], dtype=dtype)
+    scores = torch.zeros(3, 30)
+    scores[range(3), targ.long()] = 1
+    assert confusion_matrix(scores, targ).nonzero().tolist() == [[2, 2], [25, 25], [29, 29]]
+    assert torch.equal(confusion_matrix(targ, targ), confusion_matrix(targ.long(), targ.long()))
+    assert "is 29" in " ".join(o.get_title() for o in plot_top_losses(torch.rand(3, 784), scores, targ).axes)
+
+def test_no_items_are_counted_as_none():
+    none = torch.zeros(0, dtype=torch.long)
+    assert confusion_matrix(none, none).shape == (0, 0) and confusion_matrix(none, none, 3).sum() == 0
+
+def test_a_damaged_network_is_told(tmp_path):
+    (tmp_path/"net.safetensors").write_bytes(b"\xff"*40)
+    with pytest.raises(ValueError, match="net.safetensors is no safetensors file, or a damaged one"): SmallConvNet.pretrained(tmp_path/"net.safetensors")
