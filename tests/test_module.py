@@ -1,9 +1,10 @@
 """Modules made at random, of ours and of PyTorch's: they must tell the same about themselves."""
-import copy, pickle
+import copy, io, pickle
 import pytest, torch
 import course_lib.module as ours
 from hypothesis import given, settings, strategies as st
 from torch import nn
+from typing import NamedTuple
 
 QUICK = settings(max_examples=60, deadline=None, derandomize=True, database=None)
 NAMES = st.sampled_from(["a", "b", "c", "weight", "0"])
@@ -98,6 +99,11 @@ def test_gradients_and_hooks_alike(plan):
         seen[lib] = str(log)
     assert seen[ours] == seen[nn]
 
+def early(lib):
+    class Early(lib.Module):
+        def __init__(self): pass
+    return Early()
+
 @pytest.mark.parametrize("make", [
     lambda lib: lib.Module().register_parameter("a.b", None), lambda lib: lib.Module().register_parameter("", None),
     lambda lib: lib.Module().register_parameter("training", None), lambda lib: lib.Module().register_parameter(3, None),
@@ -113,6 +119,10 @@ def test_gradients_and_hooks_alike(plan):
     lambda lib: lib.Sequential(3), lambda lib: lib.ModuleList([lib.Sequential(), None, 3]), lambda lib: lib.ModuleList()(1),
     lambda lib: lib.Module().load_state_dict([1]), lambda lib: lib.Module().get_submodule("a.b"), lambda lib: lib.Module().get_parameter("a"),
     lambda lib: lib.Parameter(torch.ones(2, dtype=torch.int64)), lambda lib: lib.Sequential().insert(2, lib.Sequential()),
+    lambda lib: lib.Sequential(lib.Sequential())["0"], lambda lib: lib.ModuleList([lib.Sequential()])[0.], lambda lib: lib.Sequential(lib.Sequential()).__delitem__("0"),
+    lambda lib: lib.Sequential()*0, lambda lib: -1*lib.Sequential(), lambda lib: lib.Sequential()*2., lambda lib: lib.Sequential().__imul__(0),
+    lambda lib: lib.Sequential() + [lib.Sequential()], lambda lib: lib.Sequential().__iadd__([lib.Sequential()]), lambda lib: lib.Sequential() + lib.ModuleList(),
+    lambda lib: list(early(lib).parameters()),
 ])
 def test_errors_of_the_same_type(make):
     raised = []
@@ -174,7 +184,7 @@ def test_containers_alike(data):
         return m
     pair = [getattr(lib, kind)() for lib in (ours, nn)]
     for _ in range(data.draw(st.integers(0, 6))):
-        what, i, n = data.draw(st.sampled_from(["append", "insert", "set", "del", "slice", "delslice", "extend", "add"])), data.draw(st.integers(-2, 3)), data.draw(SIZES)
+        what, i, n = data.draw(st.sampled_from(["append", "insert", "set", "del", "slice", "delslice", "extend", "add", "times"])), data.draw(st.integers(-2, 3)), data.draw(SIZES)
         for at, lib in enumerate((ours, nn)):
             m = pair[at]
             if what == "append": assert m.append(layer(lib, n)) is m
@@ -184,6 +194,7 @@ def test_containers_alike(data):
             elif what == "slice": pair[at] = m[i:]
             elif what == "delslice": del m[i:2]
             elif what == "extend": m.extend([layer(lib, n), layer(lib, n)])
+            elif what == "times" and kind == "Sequential": pair[at] = 2*m if n > 1 else m*1
             elif what == "add": pair[at] = m + getattr(lib, kind)(*([[layer(lib, n)]] if kind == "ModuleList" else [layer(lib, n)]))
         if list(pair[1]._modules) != [str(k) for k in range(len(pair[1]))]:
             pair = [getattr(lib, kind)(*([list(m)] if kind == "ModuleList" else list(m))) for lib, m in zip((ours, nn), pair)] # a slice of a Sequential keeps its names; begin anew
@@ -235,6 +246,84 @@ def test_compile_takes_ours():
     for change in (lambda: None, net.eval, lambda: net.requires_grad_(False)):
         change()
         assert torch.equal(fast(x), net(x))
+
+@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
+def test_compile_keeps_backward_hooks(backend):
+    "What a backward hook changes stays changed when the call is compiled, the second time too."
+    torch._dynamo.reset()
+    grads = []
+    for compiled in (False, True):
+        torch.manual_seed(0)
+        net, calls, x = ours.Sequential(Net(3), nn.Linear(3, 2)), [], torch.ones(4, 2, requires_grad=True)
+        net[0].register_full_backward_hook(lambda m, grad_inp, grad_out: (calls.append(m), (100*grad_inp[0],))[1])
+        f = torch.compile(net, backend=backend) if compiled else net
+        for _ in range(2): f(x).sum().backward()
+        assert calls == [net[0]]*2
+        grads.append(x.grad)
+    assert torch.allclose(*grads) and grads[0].abs().sum() > 0
+    torch._dynamo.reset()
+    with pytest.raises(RuntimeError): torch.compile(net, backend=backend, fullgraph=True)(x)
+
+class Two(NamedTuple):
+    first: torch.Tensor
+    second: torch.Tensor
+
+def test_a_namedtuple_stays_one():
+    for lib in (ours, nn):
+        class Split(lib.Module):
+            def forward(self, x): return Two(2*x, 3*x)
+        m, heard = Split(), []
+        m.register_full_backward_hook(lambda m, grad_inp, grad_out: heard.append(grad_inp[0].item()))
+        out = m(torch.ones(1, requires_grad=True))
+        (out.first + out.second).backward()
+        assert type(out) is Two and heard == [5.]
+
+def test_insert_into_a_list():
+    "At the end if there is nothing at the index, as `list.insert`; returns nothing."
+    m, want = ours.ModuleList([ours.Sequential()]), []
+    want.append(m[0])
+    for i in (0, 5, -1, -9):
+        new = ours.Sequential()
+        want.insert(i, new)
+        assert m.insert(i, new) is None and [a is b for a, b in zip(m, want)] == [True]*len(want)
+        assert list(m._modules) == [str(k) for k in range(len(want))]
+
+def test_times_in_place():
+    for lib in (ours, nn):
+        m = row = lib.Sequential(lib.Sequential(), lib.Sequential())
+        m *= 2
+        assert m is row and len(m) == 4 and m[0] is m[2] and (lambda o: o.__imul__(1) is o and len(o) == 4)(m)
+
+def test_loading_by_assignment():
+    "A parameter is kept as the object it is, and asks for a gradient as the one before it did."
+    for lib in (ours, nn):
+        m, p = lib.Module(), lib.Parameter(torch.ones(2), requires_grad=False)
+        m.w, m.c = lib.Parameter(torch.zeros(2)), lib.Parameter(torch.tensor(0.))
+        m.load_state_dict({"w": p, "c": torch.tensor([5.])}, assign=True)
+        assert m.w is p and p.requires_grad and m.c.shape == () and m.c.item() == 5 and isinstance(m.c, nn.Parameter)
+        m.load_state_dict({"w": p, "c": torch.tensor([7.])})
+        assert m.c.item() == 7 and m.w is p
+        with pytest.raises(RuntimeError, match="size mismatch"): m.load_state_dict({"w": p, "c": torch.ones(2)})
+
+def test_a_layer_is_told_the_version_of_its_file():
+    for lib in (ours, nn):
+        heard = []
+        class Old(lib.Module):
+            _version = 3
+            def _load_from_state_dict(self, state_dict, prefix, local_metadata, *args):
+                heard.append(local_metadata.get("version"))
+                super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)
+        m = lib.Sequential(Old())
+        m.load_state_dict(m.state_dict())
+        m.load_state_dict(dict(m.state_dict()))
+        assert heard == [3, None]
+
+def test_parameters_pass_a_safe_load():
+    m, file = Net(3), io.BytesIO()
+    torch.save(m.state_dict(keep_vars=True), file)
+    file.seek(0)
+    other = torch.load(file, weights_only=True)["first"]
+    assert type(other) is ours.Parameter and other.requires_grad and torch.equal(other, m.first)
 
 def test_a_module_may_stand_where_it_was():
     "Converting keeps the parameters the same objects, with their gradients, so that an optimizer goes on."

@@ -28,6 +28,7 @@ def _as_module(tree: dict) -> nn.Module:
         "the child comes first": lambda: ({"body": {"w": 2, "b": 1}, "scale": 1},),
         "the same names in two children": lambda: ({"one": {"w": 6, "b": 3}, "two": {"w": 3, "b": 1}},),
         "three levels, and more on the way": lambda: ({"a": {"b": {"c": 1, "d": 2}, "e": 3}, "f": 4},),
+        "a child's child comes before the next child": lambda: ({"a": {"w": 1, "c": {"w": 2}}, "b": {"w": 3}},),
         "a child without parameters": lambda: ({"act": {}, "out": {"w": 5}},),
         "names that are numbers": lambda: ({"0": {"weight": 6}, "2": {"weight": 3}},),
     },
@@ -53,6 +54,9 @@ def _walk(tree, path="", own_first=True):
 
 @dotted_names.mistake("children are visited before the rest of their parent", "What comes first, all of a module's own parameters or a child that was registered before them?")
 def _(tree): return _walk(tree, own_first=False)
+
+@dotted_names.mistake("the tree is walked level by level", "When is a child's own child visited: before or after the child's sister?")
+def _(tree): return sorted(_walk(tree), key=lambda o: o[0].count("."))
 
 @dotted_names.mistake("the path is missing", "By which name is the w of `two` found, and by which the w of `one`?")
 def _(tree): return [(k.split(".")[-1], n) for k, n in _walk(tree)]

@@ -22,6 +22,14 @@ def dotted_names(tree):
             else: yield ".".join([*path, k]), o
     return list(walk(tree, []))
 
+@wrong("the tree is walked level by level")
+def dotted_names(tree):
+    out, level = [], [("", tree)]
+    while level:
+        out += [(path + k, o) for path, node in level for k, o in node.items() if isinstance(o, int)]
+        level = [(f"{path}{k}.", o) for path, node in level for k, o in node.items() if isinstance(o, dict)]
+    return out
+
 @wrong("the path is missing")
 def dotted_names(tree):
     out, waiting = [], [tree]
