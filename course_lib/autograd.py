@@ -11,7 +11,7 @@ import html, operator, threading
 import numpy as np
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import contextmanager
+from contextlib import ContextDecorator
 
 # %% ../nbs/05_autograd.ipynb #d299e3a6
 def _order(root) -> list:
@@ -67,10 +67,16 @@ class _Array:
     def __setitem__(self, i, value):
         raise RuntimeError("a tensor is not changed in place, since gradients may need its old "
                            "values: make another, with where(cond, a, b), or write into t.data")
+    def __delitem__(self, i): self[i] = None
 
 # %% ../nbs/05_autograd.ipynb #0e70147c
 class GradientShapeError(ValueError, RuntimeError): "A gradient of another shape than its tensor's."
 class GradientTypeError(TypeError, RuntimeError): "A gradient for numbers that cannot have one."
+
+def _real(a: np.ndarray) -> np.ndarray: # of any shape, unchanged
+    if a.dtype.kind in "biuf": return a
+    raise TypeError(f"expected real numbers, got {a.dtype}: pass an array, a nested list or a "
+                    "number")
 
 class Tensor(_Array):
     """A NumPy array, of any shape, that remembers how it was computed.
@@ -85,10 +91,7 @@ class Tensor(_Array):
         dtype=None,                  # NumPy's; that of `data` by default
     ):
         data = data.data if isinstance(data, Tensor) else data
-        self.data = np.array(data, dtype=dtype, order="C")
-        if self.data.dtype.kind not in "biuf":
-            raise TypeError(f"expected real numbers, got {self.data.dtype}: pass an array, a "
-                            "nested list or a number")
+        self.data = _real(np.array(data, dtype=dtype, order="C"))
         self.grad, self._needs, self._inputs, self._op = None, False, (), ""
         self.requires_grad_(requires_grad)
 
@@ -108,15 +111,15 @@ class Tensor(_Array):
                              lambda self, wanted: (self.requires_grad_(wanted), None)[1])
 
 # %% ../nbs/05_autograd.ipynb #7de2a600
-class _Mode(threading.local): recording = True # each thread has its own
+class _Mode(threading.local): paused = 0 # the depth of no_grad, for each thread
 _mode = _Mode()
 
-@contextmanager
-def no_grad():
+class no_grad(ContextDecorator):
     "Within this block, or this function if used as a decorator, nothing is recorded."
-    before, _mode.recording = _mode.recording, False
-    try: yield
-    finally: _mode.recording = before
+    def __new__(cls, f: Callable | None = None): # f: where it stands bare above a function
+        return super().__new__(cls) if f is None else cls()(f)
+    def __enter__(self): _mode.paused += 1
+    def __exit__(self, *exc): _mode.paused -= 1
 
 def _array(x):
     """The numbers of an operand: those of a tensor; a plain number as it is, since its type
@@ -128,9 +131,9 @@ def _record(op: str, data: np.ndarray,
     """The result of operation `op`, with what it came from: pairs of an operand and the
     function from the result's gradient to the operand's."""
     out = Tensor.__new__(Tensor)
-    out.data, out.grad, out._op = np.asarray(data), None, op
+    out.data, out.grad, out._op = _real(np.asarray(data)), None, op
     out._inputs = ()
-    if _mode.recording:
+    if not _mode.paused:
         out._inputs = tuple([o for o in inputs if isinstance(o[0], Tensor) and o[0]._needs])
     out._needs = bool(out._inputs)
     return out
@@ -149,7 +152,13 @@ def _repr(t: Tensor) -> str:
     more = f", op={t._op!r}" if t._needs and t._op else ", requires_grad=True" if t._needs else ""
     return "Tensor" + repr(t.data)[5:-1].replace("\n", "\n ") + more + ")"
 
+def _getstate(t: Tensor): # what copy and pickle keep: not the graph, so it must have none
+    if t._inputs == (): return object.__getstate__(t)
+    raise RuntimeError("expected a leaf to copy or pickle, got the result of an operation: use "
+                       "detach()")
+
 Tensor.detach, Tensor.zero_grad, Tensor.__repr__ = _detach, _zero_grad, _repr
+Tensor.__getstate__ = _getstate
 
 # %% ../nbs/05_autograd.ipynb #847a1f1d
 def _start(t: Tensor, gradient) -> np.ndarray:
@@ -220,28 +229,28 @@ for _name, _f in dict(add=_add, sub=_sub, mul=_mul, truediv=_div, pow=_pow).item
     setattr(Tensor, _name.removeprefix("true"), _f)
 
 # %% ../nbs/05_autograd.ipynb #93cec2b1
-_ELEMENTWISE = {                    # f(x), and its slope from x and y = f(x)
-    "neg":     (np.negative,                         lambda x, y: -1),
-    "exp":     (np.exp,                              lambda x, y: y),
-    "log":     (np.log,                              lambda x, y: 1/x),
-    "sqrt":    (np.sqrt,                             lambda x, y: 0.5/y),
-    "tanh":    (np.tanh,                             lambda x, y: 1 - y*y),
-    "sigmoid": (lambda x: np.exp(-np.logaddexp(0, -x)), lambda x, y: y*(1 - y)),
-    "abs":     (np.abs,                              lambda x, y: np.sign(x)),
-    "relu":    (lambda x: np.maximum(x, 0),          lambda x, y: x > 0),
+_ELEMENTWISE = {                    # f(x), and the gradient of x from g, x and y = f(x)
+    "neg":     (np.negative,                         lambda g, x, y: -g),
+    "exp":     (np.exp,                              lambda g, x, y: g*y),
+    "log":     (np.log,                              lambda g, x, y: g/x),
+    "sqrt":    (np.sqrt,                             lambda g, x, y: g/(2*y)),
+    "tanh":    (np.tanh,                             lambda g, x, y: g*(1 - y*y)),
+    "sigmoid": (lambda x: np.exp(-np.logaddexp(0, -x)), lambda g, x, y: g*y*(1 - y)),
+    "abs":     (np.abs,                              lambda g, x, y: g*np.sign(x)),
+    "relu":    (lambda x: np.maximum(x, 0),          lambda g, x, y: np.where(x > 0, g, 0)),
 }
 
-def _elementwise(name: str, f: Callable, slope: Callable) -> Callable:
+def _elementwise(name: str, f: Callable, gradient: Callable) -> Callable:
     "The method called `name`, with its gradient."
     def method(self):
         x = self.data
         y = f(x)
-        return _record(name, y, (self, lambda g: g*slope(x, y)))
+        return _record(name, y, (self, lambda g: gradient(g, x, y)))
     method.__name__, method.__doc__ = name, f"{name} of each element; the shape stays."
     return method
 
 for _name, _pair in _ELEMENTWISE.items(): setattr(Tensor, _name, _elementwise(_name, *_pair))
-Tensor.__neg__, Tensor.__abs__ = Tensor.neg, Tensor.abs
+Tensor.__neg__, Tensor.__abs__, Tensor.__pos__ = Tensor.neg, Tensor.abs, lambda t: t
 
 # %% ../nbs/05_autograd.ipynb #0a782618
 def _matmul(x, y):
@@ -261,9 +270,8 @@ Tensor.__rmatmul__ = lambda self, other: _matmul(other, self)
 
 # %% ../nbs/05_autograd.ipynb #d71fb315
 def _kept(g: np.ndarray, axis, keepdims: bool) -> np.ndarray:
-    """`g`, with the reduced axes back as axes of size 1; for all axes it is one number, which
-    broadcasts by itself."""
-    return g if axis is None or keepdims else np.expand_dims(g, axis)
+    "`g`, with the reduced axes back as axes of size 1; one number broadcasts by itself."
+    return g if keepdims or g.ndim == 0 else np.expand_dims(g, axis)
 
 def _sum(t: Tensor, axis: int | tuple[int, ...] | None = None,
          keepdims: bool = False) -> Tensor: # the shape without these axes
@@ -286,8 +294,8 @@ def _max(t: Tensor, axis: int | tuple[int, ...] | None = None,
     gradient equally."""
     out = t.data.max(axis, keepdims=keepdims)
     def to_input(g):
-        won = t.data == _kept(out, axis, keepdims)
-        return _kept(g, axis, keepdims)*won/won.sum(axis, keepdims=True)
+        won = (t.data == _kept(out, axis, keepdims)) | np.isnan(t.data) # nan beats all
+        return np.where(won, _kept(g, axis, keepdims)/won.sum(axis, keepdims=True), 0)
     return _record("max", out, (t, to_input))
 
 Tensor.sum, Tensor.mean, Tensor.max = _sum, _mean, _max
@@ -300,12 +308,17 @@ def _reshape(t: Tensor, *shape: int | tuple[int, ...]) -> Tensor: # of that shap
 def _transpose(t: Tensor, *perm: int | tuple[int, ...]) -> Tensor: # the sizes in that order
     "The axes of `t` in another order, by default reversed: axis i of the result is axis perm[i]."
     perm = np.array(perm, dtype=int).ravel() if perm else np.arange(t.ndim)[::-1]
-    return _record("transpose", np.transpose(t.data, perm),
-                   (t, lambda g: np.transpose(g, np.argsort(perm % t.ndim))))
+    try: out = np.transpose(t.data, perm)
+    except ValueError as e:
+        raise type(e)(f"expected each axis of shape {t.shape} once, got {perm.tolist()}") from None
+    return _record("transpose", out, (t, lambda g: np.transpose(g, np.argsort(perm % t.ndim))))
 
 def _squeeze(t: Tensor, axis: int | tuple[int, ...] | None = None) -> Tensor: # without these axes
     "Without axes of size 1: those named, or all. `ValueError` if one has another size."
-    return _record("squeeze", t.data.squeeze(axis), (t, lambda g: g.reshape(t.shape)))
+    try: out = t.data.squeeze(axis)
+    except ValueError as e:
+        raise type(e)(f"expected axes of size 1, got axis {axis} of shape {t.shape}") from None
+    return _record("squeeze", out, (t, lambda g: g.reshape(t.shape)))
 
 def _unsqueeze(t: Tensor, axis: int | tuple[int, ...]) -> Tensor: # with axes of size 1 put in
     "A tensor of any shape, with an axis of size 1 at place `axis` of the result."
@@ -320,6 +333,7 @@ def _plain(index):
     "An index without tensors, in arrays of our own."
     if isinstance(index, tuple): return tuple(map(_plain, index))
     if isinstance(index, Tensor): index = index.data
+    if isinstance(index, list) and not np.size(index): return np.array(index, dtype=int)
     return np.array(index) if isinstance(index, (np.ndarray, list)) else index
 
 def _getitem(t: Tensor, index) -> Tensor: # the shape that NumPy gives
@@ -336,9 +350,10 @@ Tensor.__getitem__ = _getitem
 
 # %% ../nbs/05_autograd.ipynb #7cceea2d
 for _f in (operator.lt, operator.le, operator.gt, operator.ge, operator.eq, operator.ne,
-           operator.and_, operator.or_):
+           operator.and_, operator.or_, operator.xor):
     setattr(Tensor, f"__{_f.__name__.strip('_')}__",
             lambda self, other, f=_f: _record("", f(self.data, _array(other))))
+Tensor.__rand__, Tensor.__ror__, Tensor.__rxor__ = Tensor.__and__, Tensor.__or__, Tensor.__xor__
 Tensor.__invert__ = lambda self: _record("", ~self.data)
 Tensor.all = lambda self, axis=None, keepdims=False: _record(
     "", self.data.all(axis, keepdims=keepdims))
@@ -351,8 +366,9 @@ def maximum(a: Tensor, b: Tensor) -> Tensor: # the shape that theirs broadcast t
 
     Arrays and numbers will do."""
     x, y = _array(a), _array(b)
-    return _record("maximum", np.maximum(x, y), (a, lambda g: np.where(x == y, g/2, g*(x > y))),
-                   (b, lambda g: np.where(x == y, g/2, g*(x < y))))
+    return _record("maximum", np.maximum(x, y),
+                   (a, lambda g: np.where(x < y, 0, np.where(x == y, g/2, g))),
+                   (b, lambda g: np.where(x > y, 0, np.where(x == y, g/2, g))))
 
 def where(cond, a: Tensor, b: Tensor) -> Tensor: # the shape that all three broadcast to
     """Elements of `a` where `cond` (a tensor, an array or a list) is true, of `b` elsewhere.
@@ -368,6 +384,9 @@ def stack(tensors: Sequence[Tensor],
     """Tensors of one shape side by side, along a new axis: number `axis` of the result.
 
     `ValueError` if their shapes differ."""
+    tensors = list(tensors)
+    if len(shapes := {np.shape(o) for o in tensors}) > 1:
+        raise ValueError(f"expected tensors of one shape, got {sorted(shapes)}")
     out = np.stack([_array(o) for o in tensors], axis)
     return _record("stack", out,
                    *[(o, lambda g, i=i: g.take(i, axis)) for i, o in enumerate(tensors)])
@@ -377,6 +396,7 @@ def concatenate(tensors: Sequence[Tensor],
     """Tensors one after the other along an axis that they have.
 
     `ValueError` if their shapes differ elsewhere."""
+    tensors = list(tensors)
     arrays = [_array(o) for o in tensors]
     out, ends = np.concatenate(arrays, axis), np.cumsum([o.shape[axis] for o in arrays])
     return _record("concatenate", out,
@@ -418,7 +438,7 @@ def _cross_entropy(t: Tensor, targ: np.ndarray) -> Tensor: # logits (n, c), clas
         raise ValueError(f"expected classes from 0 to {x.shape[1] - 1}, got {targ.min()} to "
                          f"{targ.max()}")
     rows = np.arange(len(x))
-    # along rows as short as these, NumPy is several times slower
+    # the maximum of many short rows is slow in NumPy, that of a few long ones is not
     z = x - np.ascontiguousarray(x.T).max(0)[:, None]
     e = np.exp(z)
     total = e.sum(1, keepdims=True)
@@ -446,8 +466,8 @@ def gradcheck(
     atol: float = 1e-5,  # how far the two may be apart,
     rtol: float = 1e-3,  # and this part of the gradient more
 ) -> bool: # True
-    """Do the gradients of `f` by `backward` agree with central differences, as in
-    [torch.autograd.gradcheck](https://docs.pytorch.org/docs/stable/generated/torch.autograd.gradcheck.gradcheck.html)?
+    """Do the gradients of `f` by `backward` agree with central differences? Like
+    [PyTorch's](https://docs.pytorch.org/docs/stable/autograd.html), and no other `grad` changes.
 
     `RuntimeError` where they do not, naming the input, the index and both numbers; `ValueError`
     if there is nothing to check."""
@@ -460,10 +480,13 @@ def gradcheck(
     if not isinstance(out, Tensor):
         raise TypeError(f"expected a function that returns a Tensor, got {type(out).__name__}")
     weights = np.random.default_rng(0).uniform(0.5, 1.5, out.shape)
-    if out.requires_grad: out.backward(weights)
-    for n, t in checked:
+    kept = [(o, o.grad) for o in _order(out)] # f may use tensors from elsewhere
+    if out.requires_grad: out.backward(weights, retain_graph=True)
+    grads = [o.grad for _, o in checked]
+    for o, g in kept: o.grad = g
+    for (n, t), g in zip(checked, grads):
         for i in np.ndindex(t.shape):
-            ours = 0. if t.grad is None else t.grad[i]
+            ours = 0. if g is None else g[i]
             numeric = _slope(lambda: (f(*args).data*weights).sum(), t, i, eps)
             if not abs(ours - numeric) <= atol + rtol*abs(numeric):
                 raise RuntimeError(f"the gradient of input {n} at index {i} is {ours:.6g} by "
@@ -491,26 +514,46 @@ def _places(order: list) -> dict:
     return places
 
 # %% ../nbs/05_autograd.ipynb #669c6d37
-_W, _H, _DX, _DY = 108, 40, 124, 66 # a box, and from one to the next, in pixels
+_H, _GAP, _DY = 40, 16, 66 # height of a box, space beside it, and from one to the next, in pixels
 
-def _box(x: float, y: float, name: str, shape: tuple[int, ...], leaf: bool) -> str:
+def _box(x: float, y: float, wide: int, name: str, shape: tuple[int, ...], leaf: bool) -> str:
     """The SVG of a box: a leaf has round ends and a thick border, an operation square corners
     and a shade."""
     style = (f'rx="{_H/2}" fill="none" stroke-width="2.5"' if leaf else
              'rx="3" fill="currentColor" fill-opacity=".08" stroke-width="1"')
     sizes = " × ".join(map(str, shape)) or "one number"
-    return (f'<rect x="{x - _W/2:g}" y="{y:g}" width="{_W}" height="{_H}" stroke="currentColor" '
-            f'{style}/><text x="{x:g}" y="{y + 17:g}" font-weight="bold">{html.escape(name)}</text>'
+    return (f'<rect x="{x - wide/2:g}" y="{y:g}" width="{wide}" height="{_H}" '
+            f'stroke="currentColor" {style}/>'
+            f'<text x="{x:g}" y="{y + 17:g}" font-weight="bold">{html.escape(name)}</text>'
             f'<text x="{x:g}" y="{y + 32:g}" font-size="11">{sizes}</text>')
 
-def _arrow(x0: float, y0: float, x1: float, y1: float) -> str:
+def _arrow(x0: float, y0: float, x1: float, y1: float, side: int) -> str:
     """The SVG of an arrow from the bottom of one box to the top of another: down its own
-    column, then across; or around the boxes between."""
+    column, then across; or around the boxes between, `side` pixels to the left."""
     y0, around = y0 + _H, x0 == x1 and y1 - y0 > _DY
-    way = (f"C{x0 - _DX:g} {y0 + 24:g} {x1 - _DX:g} {y1 - 24:g}" if around else
+    way = (f"C{x0 - side:g} {y0 + 24:g} {x1 - side:g} {y1 - 24:g}" if around else
            f"V{y1 - _DY + _H:g}C{x0:g} {y1 - 8:g} {x1:g} {y1 - 24:g}")
     return (f'<path d="M{x0:g} {y0:g}{way} {x1:g} {y1 - 6:g}" fill="none" stroke="currentColor"/>'
             f'<path d="M{x1 - 4:g} {y1 - 8:g}h8L{x1:g} {y1:g}Z" fill="currentColor"/>')
+
+# %% ../nbs/05_autograd.ipynb #5c1e90d7
+def _svg(order: list, labels: list[str]) -> str:
+    "The drawing of a graph: its tensors, each after its inputs, and what to write on them."
+    places = _places(order[::-1])
+    wide = max(108, 8*max(map(len, labels)) + 12) # of a box; a bold letter takes about 8 pixels
+    side = wide + _GAP
+    far = any(places[id(p)][0] - places[id(o)][0] > 1 for o in order for p, _ in o._inputs)
+    bottom = max(row for row, _ in places.values())
+    at = {k: (column*side + wide/2 + 2 + far*(side/2 - 2), (bottom - row)*_DY + 2)
+          for k, (row, column) in places.items()}
+    parts = [part for o, label in zip(order, labels)
+             for part in (_box(*at[id(o)], wide, label, o.shape, not o._inputs),
+                          *[_arrow(*at[id(p)], *at[id(o)], side) for p, _ in o._inputs])]
+    right, high = max(x for x, _ in at.values()) + wide/2 + 2, bottom*_DY + _H + 4
+    return (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {right:g} {high:g}" '
+            f'width="{right:g}" style="max-width:100%;height:auto" role="img" '
+            f'aria-label="Graph of {len(order)} tensors" font-family="sans-serif" font-size="13" '
+            'text-anchor="middle" fill="currentColor">' + "".join(parts) + "</svg>")
 
 # %% ../nbs/05_autograd.ipynb #aed9d05f
 def draw_graph(
@@ -520,26 +563,13 @@ def draw_graph(
     """The graph behind `t`, as SVG.
 
     `RuntimeError` if it has been freed, `ValueError` if it has more than 200 tensors."""
+    if not isinstance(t, Tensor): raise TypeError(f"expected a Tensor, got {type(t).__name__}")
     order = _order(t)[::-1]
     if len(order) > 200:
         raise ValueError(f"expected a graph of at most 200 tensors, got {len(order)}: draw a "
                          "smaller network, or fewer steps")
     called, number = {id(o): k for k, o in names.items()}, {id(o): n for n, o in enumerate(order)}
-    places = _places(order[::-1])
-    far = any(places[id(p)][0] - places[id(o)][0] > 1 for o in order for p, _ in o._inputs)
-    bottom = max(row for row, _ in places.values())
-    at = {k: (column*_DX + _W/2 + 2 + 60*far, (bottom - row)*_DY + 2)
-          for k, (row, column) in places.items()}
-    svg, text = [], []
-    for o in order:
-        name = " = ".join(filter(None, (called.get(id(o)), o._op))) or "leaf"
-        svg += [_box(*at[id(o)], name, o.shape, not o._inputs),
-                *[_arrow(*at[id(p)], *at[id(o)]) for p, _ in o._inputs]]
-        inputs = ", ".join(str(number[id(p)]) for p, _ in o._inputs)
-        text.append(f"{number[id(o)]:3}  {name:20}{str(o.shape):14}{inputs}".rstrip())
-    wide, high = max(x for x, _ in at.values()) + _W/2 + 2, bottom*_DY + _H + 4
-    head = (f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {wide:g} {high:g}" '
-            f'width="{wide:g}" style="max-width:100%;height:auto" role="img" '
-            f'aria-label="Graph of {len(order)} tensors" font-family="sans-serif" font-size="13" '
-            'text-anchor="middle" fill="currentColor">')
-    return Graph(head + "".join(svg) + "</svg>", "\n".join(text))
+    labels = [" = ".join(filter(None, (called.get(id(o)), o._op))) or "leaf" for o in order]
+    return Graph(_svg(order, labels), "\n".join(
+        f"{n:3}  {label:20}{str(o.shape):14}{', '.join(str(number[id(p)]) for p, _ in o._inputs)}"
+        .rstrip() for n, (o, label) in enumerate(zip(order, labels))))

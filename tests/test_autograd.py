@@ -1,5 +1,5 @@
 """The engine of chapter 05 on shapes and graphs made at random, operation by operation, against PyTorch and central differences."""
-import threading
+import copy, pickle, threading
 import numpy as np
 import pytest
 import torch
@@ -191,12 +191,70 @@ def test_either_side(pair, seed, one, other):
     "A tensor meets arrays, numbers and lists as its array would."
     a, b = numbers(seed, pair[0], 1, 4).astype(one), numbers(seed, pair[1], 1, 4).astype(other)
     t = Tensor(a)
-    for f in (lambda x, y: x + y, lambda x, y: x - y, lambda x, y: x*y, lambda x, y: x/y, lambda x, y: x**y, lambda x, y: x < y, lambda x, y: x >= y, lambda x, y: x == y, lambda x, y: x != y):
+    for f in (lambda x, y: x + y, lambda x, y: x - y, lambda x, y: x*y, lambda x, y: x/y, lambda x, y: x**y, lambda x, y: x < y, lambda x, y: x >= y, lambda x, y: x == y, lambda x, y: x != y, lambda x, y: (x > 2) & (y == 2), lambda x, y: (x > 2) | (y == 2), lambda x, y: (x > 2) ^ (y == 2)):
         for o in (b, Tensor(b), 2, 2.5):
             plain = o.data if isinstance(o, Tensor) else o
             for got, want in ((f(t, o), f(a, plain)), (f(o, t), f(plain, a))):
                 assert type(got) is Tensor and got.shape == np.shape(want) and got.dtype == np.asarray(want).dtype
                 np.testing.assert_array_equal(got.data, want)
+
+@pytest.mark.filterwarnings("ignore:divide by zero")
+@pytest.mark.parametrize("f, g", [(lambda a: a.relu(), lambda a: a.relu()), (lambda a: a.max(), lambda a: a.max()), (lambda a: maximum(a, 0.), lambda a: torch.maximum(a, torch.zeros((), dtype=a.dtype))),
+                                  (lambda a: maximum(0., a), lambda a: torch.maximum(torch.zeros((), dtype=a.dtype), a))], ids=["relu", "max", "maximum", "maximum, second"])
+def test_what_was_not_chosen_gets_0(f, g):
+    "Also where the gradient that arrives is infinite, as that of sqrt at 0."
+    for x in ([-1., 0.], [-1., 4.], [-3., -2., 1.]): agree(lambda a: f(a).sqrt().sum(), lambda a: g(a).sqrt().sum(), [np.array(x)], check=False)
+
+def test_nan_wins():
+    for f, g in ((maximum, torch.maximum), (lambda a, b: a.max() + b.max(), lambda a, b: a.max() + b.max())):
+        agree(f, g, [np.array([1., np.nan, np.nan, 2.]), np.array([2., 1., np.nan, np.nan])], check=False)
+
+def test_one_number_along_an_axis():
+    for axis in (0, -1): agree(lambda a: a.sum(axis) + a.max(axis) + a.log_softmax(axis), lambda a: a.sum(axis) + a.amax(axis) + a.log_softmax(axis), [np.array(2.)])
+
+def test_indices_that_pick_nothing():
+    for index in ([], (slice(None), []), ([], 0)): agree(lambda a: a[index], lambda a: a[index], [np.ones((2, 3))])
+    with pytest.raises(IndexError): Tensor([1.])[np.array([])] # as NumPy: an array has a type of its own
+
+def test_generators_keep_their_gradients():
+    x, y = numbers(0, (2, 3)), numbers(1, (2, 3))
+    agree(lambda *o: stack((p*2 for p in o), 1), lambda *o: torch.stack([p*2 for p in o], 1), [x, y])
+    agree(lambda *o: concatenate((p*2 for p in o), 1), lambda *o: torch.cat([p*2 for p in o], 1), [x, y])
+
+def test_gradcheck_leaves_others_alone():
+    w, v = Tensor([3., 4.], requires_grad=True), Tensor([1., 1.], requires_grad=True)
+    v.grad, half = np.ones(2), w/2
+    for _ in range(2): assert gradcheck(lambda a: a*w + v + half, [1., 2.])
+    assert w.grad is None and v.grad.tolist() == [1, 1]
+    half.sum().backward()
+    assert w.grad.tolist() == [0.5, 0.5]
+
+def test_a_result_is_not_copied():
+    w = Tensor([1., 2.], requires_grad=True)
+    w.grad = np.ones(2)
+    used = w*2
+    used.sum().backward()
+    for o in (w*2, used):
+        for f in (copy.copy, copy.deepcopy, pickle.dumps):
+            with pytest.raises(RuntimeError, match="detach"): f(o)
+    for o in (w, w.detach(), (w*2).detach(), Tensor(1)):
+        for p in (copy.copy(o), copy.deepcopy(o), pickle.loads(pickle.dumps(o))):
+            assert type(p) is Tensor and p.requires_grad == o.requires_grad and np.array_equal(p.data, o.data) and np.array_equal(p.grad, o.grad)
+    assert not np.shares_memory(copy.deepcopy(w).data, w.data)
+
+def test_no_grad_in_every_form():
+    w = Tensor([1.], requires_grad=True)
+    quiet = no_grad()
+    @no_grad
+    def bare(n): return [] if not n else [(w*2).requires_grad, *bare(n - 1), (w*2).requires_grad]
+    @no_grad()
+    def called(n): return [] if not n else [(w*2).requires_grad, *called(n - 1), (w*2).requires_grad]
+    for f in (bare, called): assert not any(f(3)) and f.__name__ in ("bare", "called") and (w*2).requires_grad
+    for _ in range(2):
+        with quiet:
+            with quiet: assert not (w*2).requires_grad
+            assert not (w*2).requires_grad
+        assert (w*2).requires_grad
 
 def test_modes_are_per_thread():
     w, seen = Tensor([1.], requires_grad=True), []
@@ -231,6 +289,14 @@ def test_deep_graphs():
         t = (w*2).sum()
         t.backward()
         draw_graph(t)
+
+def test_long_names_fit():
+    "About eight pixels for a bold letter."
+    import re
+    t = Tensor([[1., 2.]], requires_grad=True)
+    graph = draw_graph(t.cross_entropy([0]), a_name_of_some_length=t)
+    assert min(float(o) for o in re.findall(r'<rect [^>]* width="([\d.]+)"', graph.svg)) >= 7.7*len("a_name_of_some_length")
+    with pytest.raises(TypeError, match="ndarray"): draw_graph(t.data)
 
 @often
 @given(st.integers(0, 10_000))

@@ -19,11 +19,11 @@ from ..exercises import Exercise
         "a parabola": lambda: ([5., 0., 3.], 2.),
         "at 0": lambda: ([1., -4., 3., 2.], 0.),
         "at a negative number": lambda: ([1., -4., 3., 2.], -2.),
-        "at a whole number": lambda: ([0., 0., 1.], 3),
+        "a square": lambda: ([0., 0., 1.], 3.),
         "whole coefficients": lambda: ([1, 2, 3], 0.5),
         "degree 20": lambda: ([float(o % 3) for o in range(21)], 1.),
     },
-    hints=["Make a `Tensor` of `x` that requires a gradient, and build the polynomial from it.", "Only floating-point numbers have gradients: `Tensor(float(x), requires_grad=True)`. Afterwards, `float(t.grad)`."],
+    hints=["Make a `Tensor` of `x` that requires a gradient, and build the polynomial from it.", "`t = Tensor(x, requires_grad=True)`. After `backward()` from the polynomial, `float(t.grad)`."],
 )
 def slope(
     coeffs: list[float], # c_0, c_1, ...: at least one
@@ -31,7 +31,7 @@ def slope(
 ) -> float:
     "The derivative at `x` of the polynomial with these coefficients."
     from course_lib.autograd import Tensor
-    t = Tensor(float(x), requires_grad=True)
+    t = Tensor(x, requires_grad=True)
     sum(c*t**i for i, c in enumerate(coeffs)).backward()
     return float(t.grad)
 
@@ -234,6 +234,21 @@ def _by_counting(inputs, root): # names are taken once all their uses have been 
             if not uses[o]: todo.append(o)
     return found
 
+class _Patient(dict):
+    "A graph of which nobody may walk every way: a name that is looked up a hundred times gives no answer."
+    def __init__(self, inputs):
+        super().__init__(inputs)
+        self.left = dict.fromkeys(inputs, 100)
+    def _count(self, name):
+        self.left[name] = self.left.get(name, 100) - 1
+        if self.left[name] < 0: raise RuntimeError(f"{name!r} has been looked up 100 times: there are more ways than can be walked")
+    def __getitem__(self, name):
+        self._count(name)
+        return super().__getitem__(name)
+    def get(self, name, default=None):
+        self._count(name)
+        return super().get(name, default)
+
 @Exercise(
     chapter="05_autograd",
     oracle=_by_counting,
@@ -245,7 +260,7 @@ def _by_counting(inputs, root): # names are taken once all their uses have been 
         "two ways of different length": lambda: ({"d": ["a", "c"], "c": ["b"], "b": ["a"], "a": ["x"]}, "d"),
         "the long way is listed first": lambda: ({"d": ["c", "a"], "c": ["b"], "b": ["a"], "a": ["x"]}, "d"),
         "something that cannot be reached": lambda: ({"y": ["x"], "z": ["x", "y"]}, "y"),
-        "sixteen doublings": lambda: ({f"n{i + 1}": [f"n{i}"]*2 for i in range(16)}, "n16"),
+        "sixteen doublings": lambda: (_Patient({f"n{i + 1}": [f"n{i}"]*2 for i in range(16)}), "n16"),
         "a chain of 5,000": lambda: ({f"n{i + 1}": [f"n{i}"] for i in range(5000)}, "n5000"),
     },
     hints=["In which order must the names be visited, so that the number of ways to each is complete before it is passed on?",
@@ -279,6 +294,24 @@ def _(inputs, root):
         for o in inputs.get(name, []):
             found[o] = found.get(o, 0) + found[name]
             todo.append(o)
+    return found
+
+@ways.mistake("every way is walked", "How often does your answer come to the same name? Pass on the number of ways instead, once for each name.")
+def _(inputs, root):
+    found, todo = {}, [root]
+    while todo:
+        name = todo.pop()
+        found[name] = found.get(name, 0) + 1
+        todo += inputs.get(name, [])
+    return found
+
+@ways.mistake("every way is walked", "How often does your answer come to the same name? Pass on the number of ways instead, once for each name, and without recursion.")
+def _(inputs, root):
+    found = {}
+    def walk(name):
+        found[name] = found.get(name, 0) + 1
+        for o in inputs.get(name, []): walk(o)
+    walk(root)
     return found
 
 @ways.mistake("the recursion goes too deep", "How deep may Python's own stack be? Keep a list of what is still to be visited.")

@@ -14,6 +14,12 @@ def slope(coeffs, x): # Horner's rule
     return t.grad.item()
 
 @right
+def slope(coeffs, x):
+    t = Tensor(x, requires_grad=True)
+    sum((c*t**i for i, c in enumerate(coeffs)), Tensor(0.)).backward()
+    return t.grad.item()
+
+@right
 def slope(coeffs, x): return float(sum(i*c*float(x)**(i - 1) for i, c in enumerate(coeffs) if i))
 
 @wrong("the polynomial's value is returned")
@@ -192,13 +198,46 @@ def ways(inputs, root):
             queue.append(o)
     return found
 
-@wrong("the recursion goes too deep")
+@wrong("every way is walked")
 def ways(inputs, root):
     found = {}
     def walk(name):
         found[name] = found.get(name, 0) + 1
         for o in inputs.get(name, []): walk(o)
     walk(root)
+    return found
+
+@wrong("every way is walked")
+def ways(inputs, root):
+    found, todo = {}, [root]
+    for name in todo: # grows while it is read
+        found[name] = found.get(name, 0) + 1
+        if name in inputs: todo.extend(inputs[name])
+    return found
+
+@wrong("the recursion goes too deep")
+def ways(inputs, root):
+    users, found = {}, {}
+    def walk(name, user):
+        users.setdefault(name, []).append(user)
+        if len(users[name]) == 1:
+            for o in inputs.get(name, []): walk(o, name)
+    walk(root, None)
+    def count(name):
+        if name is None: return 1
+        if name not in found: found[name] = sum(count(o) for o in users[name])
+        return found[name]
+    return {o: count(o) for o in users}
+
+@right
+def ways(inputs, root): # round after round, all ways one step longer
+    found, ends = {root: 1}, {root: 1}
+    while ends:
+        longer = {}
+        for name, n in ends.items():
+            for o in inputs.get(name, []): longer[o] = longer.get(o, 0) + n
+        for o, n in longer.items(): found[o] = found.get(o, 0) + n
+        ends = longer
     return found
 
 @wrong("an input that stands twice counts once")
