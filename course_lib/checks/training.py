@@ -159,6 +159,15 @@ def _(n, n_valid, seed):
     valid = torch.randperm(n, generator=gen).tolist()[:n_valid]
     return torch.randperm(n, generator=gen).tolist()[n_valid:], valid
 
+@split_indices.mistake("the indices are put in order", "Both lists are parts of one random order, and keep it.")
+def _(n, n_valid, seed): return sorted(_order(n, seed)[n_valid:]), sorted(_order(n, seed)[:n_valid])
+
+@split_indices.mistake("the indices for training are put in order", "They are the rest of the random order, as it was drawn.")
+def _(n, n_valid, seed): return sorted(_order(n, seed)[n_valid:]), _order(n, seed)[:n_valid]
+
+@split_indices.mistake("the last ones are for validation, counted from the end", "At which end are the indices for validation? And what is order[-0:]?")
+def _(n, n_valid, seed): return _order(n, seed)[:-n_valid], _order(n, seed)[-n_valid:]
+
 # %% ../../nbs/checks/10_training.ipynb #17613928
 def _argsorted(lengths, bs):
     return [o.tolist() for o in torch.argsort(tensor(lengths), stable=True).split(bs)] if lengths else []
@@ -174,9 +183,10 @@ def _argsorted(lengths, bs):
         "one batch": lambda: ([9, 7, 8], 5),
         "lengths of two digits": lambda: ([10, 9, 2, 11, 1], 2),
         "longest first": lambda: ([6, 5, 4, 3, 2, 1], 4),
+        "many of equal length": lambda: ([i % 3 for i in range(40)], 16),
         "no items": lambda: ([], 3),
     },
-    hints=["You need indices, sorted by what stands at them. What can `sorted` be told?", "`sorted(range(len(lengths)), key=lengths.__getitem__)` keeps equal ones in order. Then cut it into slices of bs."],
+    hints=["You need indices, sorted by what stands at them. What can `sorted` be told?", "`sorted(range(len(lengths)), key=lengths.__getitem__)` keeps equal ones in order; `torch.argsort` and `np.argsort` do so only with `stable=True`. Then cut it into slices of bs."],
 )
 def batches_by_length(
     lengths: list[int], # of each item
@@ -211,6 +221,9 @@ def _(lengths, bs): return [o for o in _cut(sorted(range(len(lengths)), key=lamb
 def _(lengths, bs):
     order = sorted(range(len(lengths)), key=lambda i: lengths[i])
     return _cut([order.index(i) for i in range(len(order))], bs)
+
+@batches_by_length.mistake("equal lengths have the same index", "`lengths.index(k)` is where k stands first. Is each item in a batch, and once only?")
+def _(lengths, bs): return _cut([lengths.index(k) for k in sorted(lengths)], bs)
 
 # %% ../../nbs/checks/10_training.ipynb #1090db58
 def _torch_pad(items):
@@ -277,3 +290,11 @@ def _(items):
 def _(items):
     out, lengths, ys = _padded(items, _longest(items), lambda n: 0)
     return out.t().contiguous(), lengths, ys
+
+@pad_collate.mistake("the items are sorted by length", "In which order did the items come? The caller may know them by their places.")
+def _(items): return _padded(sorted(items, key=lambda o: -len(o[0])), _longest(items), lambda n: 0)
+
+@pad_collate.mistake("the classes come before the lengths", "Which of the three is returned second?")
+def _(items):
+    out, lengths, ys = _padded(items, _longest(items), lambda n: 0)
+    return out, ys, lengths

@@ -155,6 +155,23 @@ def split_indices(n, n_valid, seed):
     a, b = torch.randperm(n, generator=gen), torch.randperm(n, generator=gen)
     return b[n_valid:].tolist(), a[:n_valid].tolist()
 
+@wrong("the indices are put in order")
+def split_indices(n, n_valid, seed):
+    idx = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
+    return idx[n_valid:].sort().values.tolist(), idx[:n_valid].sort().values.tolist()
+
+@wrong("the indices for training are put in order")
+def split_indices(n, n_valid, seed):
+    valid = torch.randperm(n, generator=torch.Generator().manual_seed(seed))[:n_valid].tolist()
+    return [i for i in range(n) if i not in valid], valid
+
+@wrong("the last ones are for validation, counted from the end")
+def split_indices(n, n_valid, seed):
+    idx = torch.randperm(n, generator=torch.Generator().manual_seed(seed)).tolist()
+    valid = idx[-n_valid:]
+    del idx[-n_valid:]
+    return idx, valid
+
 # batches_by_length
 
 @right
@@ -212,6 +229,11 @@ def batches_by_length(lengths, bs):
         out += [same[a:a+bs] for a in range(0, len(same), bs)]
     return out
 
+@wrong("equal lengths have the same index")
+def batches_by_length(lengths, bs):
+    order = list(map(lengths.index, sorted(lengths)))
+    return [order[a:a+bs] for a in range(0, len(order), bs)]
+
 # pad_collate
 
 @right
@@ -261,3 +283,13 @@ def pad_collate(items):
 def pad_collate(items):
     xs, ys = zip(*items)
     return torch.nn.utils.rnn.pad_sequence(xs), torch.tensor([len(o) for o in xs]), torch.tensor(ys)
+
+@wrong("the items are sorted by length")
+def pad_collate(items):
+    xs, ys = zip(*sorted(items, key=lambda o: len(o[0]), reverse=True))
+    return torch.nn.utils.rnn.pad_sequence(xs, batch_first=True), torch.tensor([len(o) for o in xs]), torch.tensor(ys)
+
+@wrong("the classes come before the lengths")
+def pad_collate(items):
+    xs, ys = zip(*items)
+    return torch.nn.utils.rnn.pad_sequence(xs, batch_first=True), torch.tensor(ys), torch.tensor([len(o) for o in xs])
