@@ -1,6 +1,6 @@
 """Layers beside PyTorch's, on shapes and options made at random, and in the places where a drop-in is put."""
 import copy, pickle, warnings
-import pytest, torch
+import numpy as np, pytest, torch
 from course_lib import layers
 from course_lib.module import Sequential
 from hypothesis import assume, given, settings, strategies as st
@@ -32,6 +32,10 @@ def agree(name, *args, x, seed=0, dtypes=(torch.float64, torch.float32), **kw):
     assert repr(ours) == repr(theirs)
     assert list(ours.state_dict()) == list(theirs.state_dict())
     assert all(torch.equal(v, ours.state_dict()[k]) for k, v in theirs.state_dict().items())
+    moved = [{k: v + 1 for k, v in m.state_dict().items()} for m in (theirs, ours)] # weights load both ways
+    for m, state in zip((ours, theirs), moved):
+        m.load_state_dict(state)
+        assert all(torch.equal(v, state[k]) for k, v in m.state_dict().items())
     for dtype in dtypes:
         ours, theirs = ours.to(dtype), theirs.to(dtype)
         for mode in (True, True, False):
@@ -48,8 +52,6 @@ def agree(name, *args, x, seed=0, dtypes=(torch.float64, torch.float32), **kw):
                 found.append(torch.autograd.grad(o, leaves, g) if leaves else [])
             for a, b in zip(*found): close(a, b, "gradient")
             for (k, v), w in zip(theirs.state_dict().items(), ours.state_dict().values()): close(w, v, k)
-    theirs.load_state_dict(ours.state_dict())
-    ours.load_state_dict(theirs.state_dict())
 
 @few
 @given(st.lists(st.integers(0, 3), max_size=3), size, size, st.booleans(), seed)
@@ -121,6 +123,61 @@ def test_in_place(name, args):
         outs.append((out.detach(), torch.autograd.grad(out.sum(), inp)[0]))
         with pytest.raises(RuntimeError): m(inp) # a leaf
     for a, b in zip(*outs): close(a, b)
+
+IMAGES, ROWS = (2, 2, 6, 6), (4, 6)
+EVERY = [("Linear", (6, 5), ROWS), ("Conv2d", (2, 3, 3), IMAGES), ("Conv2d", (2, 3, 3, 1, 1, 1, 1, False), (2, 6, 6)), ("MaxPool2d", (2,), IMAGES), ("AvgPool2d", (2,), IMAGES), ("BatchNorm1d", (6,), ROWS),
+         ("BatchNorm1d", (6,), (4, 6, 3)), ("BatchNorm2d", (2,), IMAGES), ("LayerNorm", (6,), ROWS), ("LayerNorm", ((2, 6, 6),), IMAGES), ("Embedding", (3, 2), None), ("Embedding", (3, 2, 1), None), ("ReLU", (), ROWS),
+         ("LeakyReLU", (), ROWS), ("GELU", (), ROWS), ("GELU", ("tanh",), ROWS), ("Sigmoid", (), ROWS), ("Tanh", (), ROWS), ("Dropout", (0.3,), ROWS), ("Flatten", (), IMAGES), ("Identity", (), ROWS)]
+IN_PLACE = {"ReLU": lambda lib: lib.ReLU(True), "LeakyReLU": lambda lib: lib.LeakyReLU(0.1, True), "Dropout": lambda lib: lib.Dropout(0.4, True), "+=": lambda lib: lambda y: y.add_(1),
+            "*=": lambda lib: lambda y: y.mul_(2), "a part": lambda lib: lambda y: y[:1].zero_()}
+
+@pytest.mark.parametrize("then", IN_PLACE)
+@pytest.mark.parametrize("name, args, shape", EVERY)
+def test_in_place_after(name, args, shape, then):
+    "What a layer gives may be changed in place where PyTorch's may be; where it needs that number on the way back, both say so."
+    x, found = torch.tensor([2, 0, 2]) if shape is None else torch.randn(shape), []
+    for lib, m in zip((layers, nn), pair(name, *args)):
+        for mode in (True, False):
+            inp = x.clone().requires_grad_() if x.is_floating_point() else x
+            leaves = list(m.parameters()) + [inp]*inp.requires_grad
+            try:
+                torch.manual_seed(0)
+                y = m.train(mode)(inp*2 if x.is_floating_point() else inp)
+                IN_PLACE[then](lib)(y)
+                grads = torch.autograd.grad(y.sin().sum(), leaves, allow_unused=True)
+                found.append([y, *grads])
+            except RuntimeError as e:
+                assert "inplace operation" in str(e), e
+                found.append([])
+    for mine, other in zip(found[:2], found[2:]):
+        for a, b in zip(mine, other, strict=True): assert a is None and b is None or torch.allclose(a, b, atol=1e-4), (a, b)
+
+def test_values_that_change_on_the_way():
+    "A bias, and running statistics in evaluation, are not needed on the way back."
+    for name, args, shape in [("Conv2d", (2, 3, 3), IMAGES), ("BatchNorm1d", (6,), ROWS), ("Linear", (6, 5), ROWS), ("LayerNorm", (6,), ROWS)]:
+        m = getattr(layers, name)(*args)
+        out = m(torch.randn(shape, requires_grad=True))
+        with torch.no_grad(): m.bias.add_(1)
+        out.sin().sum().backward()
+    found, x = [], torch.randn(4, 6)
+    for change in (False, True): # PyTorch's gradients would be those of the changed statistics
+        m, inp = layers.BatchNorm1d(6), x.clone().requires_grad_()
+        out = m.eval()(inp)
+        if change: m.train()(x*3)
+        found.append(torch.autograd.grad(out.sin().sum(), [inp, *m.parameters()]))
+    for a, b in zip(*found): close(a, b)
+
+def test_every_layer_takes_input_by_name():
+    for name, args, shape in EVERY:
+        x = torch.tensor([2, 0, 2]) if shape is None else torch.randn(shape)
+        outs = []
+        for m in pair(name, *args): outs.append((torch.manual_seed(0), m(input=x))[1])
+        assert torch.allclose(*outs, atol=1e-5), name
+    x, w, b = torch.randn(2, 5, 5), torch.randn(3, 2, 3, 3), torch.randn(3)
+    close(layers.conv2d(input=x, weight=w, bias=b), nn.functional.conv2d(input=x, weight=w, bias=b), "one image")
+    w = torch.randn(4, 5)
+    close(layers.linear(input=x, weight=w), nn.functional.linear(input=x, weight=w))
+    close(layers.linear(x, w[0]), nn.functional.linear(x, w[0]))
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision(dtype):
@@ -214,6 +271,12 @@ def test_second_derivatives():
     conv = [double(2, 2, 4, 5), double(4, 1, 3, 2), double(4)]
     assert torch.autograd.gradgradcheck(lambda *o: layers.conv2d(*o, stride=(1, 2), padding=1, groups=2), conv)
     assert torch.autograd.gradgradcheck(lambda x: layers.conv2d(x, conv[1].detach(), padding="valid", groups=2), conv[:1])
+    assert torch.autograd.gradgradcheck(lambda b: layers.conv2d(conv[0].detach(), conv[1].detach(), b, groups=2), conv[2:])
+    for f in (layers._BatchNorm, layers._LayerNorm): # each input alone
+        three = [double(3, 4), double(4), double(4)]
+        for k in range(3):
+            def alone(o): return f.apply(*[o if i == k else p.detach() for i, p in enumerate(three)], 1e-5)
+            assert torch.autograd.gradgradcheck(lambda o: alone(o)[0] if f is layers._BatchNorm else alone(o), three[k:k + 1])
     for m, x in [(layers.BatchNorm2d(2), double(3, 2, 2, 2)), (layers.LayerNorm(4), double(3, 4))]:
         assert torch.autograd.gradcheck(m.double(), [x]) and torch.autograd.gradgradcheck(m, [x])
 
@@ -240,6 +303,38 @@ def test_an_empty_batch_leaves_running_statistics_alone():
             out.sum().backward()
             assert out.shape == shape and m.running_mean.tolist() == [0]*3 and m.running_var.tolist() == [1]*3
 
+def test_a_layer_without_inputs():
+    for name, args in [("Linear", (0, 3)), ("Conv2d", (0, 3, 2))]:
+        states = []
+        for lib in (layers, nn):
+            torch.manual_seed(0)
+            states.append([*getattr(lib, name)(*args).state_dict().values(), torch.rand(3)])
+        for a, b in zip(*states): assert torch.equal(a, b), name
+
+def test_a_state_without_a_count_of_batches():
+    for name in ("BatchNorm1d", "BatchNorm2d"):
+        for m in pair(name, 3):
+            old = {k: v + 2 for k, v in m.state_dict().items() if k != "num_batches_tracked"}
+            m.num_batches_tracked.fill_(5)
+            m.load_state_dict(old)
+            assert m.num_batches_tracked == 5 and m.running_mean.tolist() == [2]*3
+            state = m.state_dict() # of version 2
+            del state["num_batches_tracked"]
+            with pytest.raises(RuntimeError, match="num_batches_tracked"): m.load_state_dict(state)
+    old = {k: v for k, v in net(nn).state_dict().items() if "num_batches" not in k} # of a layer within a network
+    for lib in (layers, nn): net(lib).load_state_dict(old)
+    for m in pair("BatchNorm1d", 3, track_running_stats=False): m.load_state_dict(dict(m.state_dict()))
+
+def test_max_pool_of_whole_numbers():
+    for dtype in (torch.int64, torch.int32, torch.int16, torch.uint8):
+        x = torch.randint(-9, 0, (2, 3, 5, 5)).to(dtype)
+        for args in ((2,), (3, 2, 1), (2, 1, 1, 2)):
+            ours, theirs = pair("MaxPool2d", *args)
+            close(ours(x), theirs(x))
+
+def test_numpy_sizes():
+    for args in [(1, 2, np.int64(3)), (1, 2, (np.int64(3), 2), np.int64(2), np.int64(1))]: agree("Conv2d", *args, x=torch.randn(2, 1, 6, 6))
+
 BAD = [("Linear", (3, 2), (4, 5), "3"), ("Conv2d", (3, 4, 3), (2, 4, 9, 9), "3"), ("Conv2d", (1, 4, 5), (2, 1, 3, 3), "(3, 3)"), ("Conv2d", (1, 4, 3), (5, 5), "(5, 5)"),
        ("BatchNorm1d", (3,), (4, 5), "3"), ("BatchNorm1d", (3,), (4, 3, 2, 2), "(4, 3, 2, 2)"), ("BatchNorm2d", (3,), (4, 5, 2, 2), "3"), ("BatchNorm2d", (3,), (4, 3), "(4, 3)"),
        ("BatchNorm1d", (3,), (1, 3), "(1, 3)"), ("LayerNorm", (3,), (4, 5), "(4, 5)"), ("LayerNorm", ((2, 3),), (3,), "(3,)"), ("MaxPool2d", (5,), (1, 1, 3, 3), "(5, 5)"), ("AvgPool2d", (2,), (3, 3), "(3, 3)")]
@@ -257,12 +352,33 @@ OPTIONS = [("Conv2d", (4, 4, 3), dict(groups=3)), ("Conv2d", (4, 4, 3), dict(gro
 def test_options_that_make_no_sense(name, args, kw):
     with pytest.raises(ValueError): getattr(layers, name)(*args, **kw)
 
+def test_what_does_not_fit():
+    image, w = torch.ones(1, 2, 3, 3), torch.ones(3, 1, 1, 1)
+    with pytest.raises(ValueError, match="into 2 groups, got 3"): layers.conv2d(image, w, groups=2)
+    with pytest.raises(ValueError, match=r"a bias \(4,\) for weights .* got \(1,\)"): layers.conv2d(image, torch.ones(4, 2, 1, 1), torch.ones(1))
+    for name, x in [("BatchNorm1d", torch.ones(3, 2)), ("BatchNorm2d", image), ("LayerNorm", torch.ones(3, 2))]:
+        for dtype in (torch.int64, torch.bool):
+            for mode in (True, False):
+                with pytest.raises(TypeError, match=str(dtype)): getattr(layers, name)(2).train(mode)(x.to(dtype)) if name != "LayerNorm" else layers.LayerNorm(2)(x.to(dtype))
+    for lib in (layers, nn):
+        for eps in (0., -1.):
+            m = lib.BatchNorm1d(2, eps)
+            with pytest.raises(ValueError, match=str(eps)): m(torch.ones(3, 2))
+        with pytest.raises(ValueError): m.eval()(torch.ones(3, 2))
+        assert lib.BatchNorm1d(2, 0.).eval()(torch.ones(3, 2)).sum() == 6
+
 LACKING = [("Conv2d", (1, 1, 1), dict(padding_mode=o)) for o in ("circular", "reflect", "replicate")] + [("MaxPool2d", (2,), dict(return_indices=True)), ("MaxPool2d", (2,), dict(ceil_mode=True)),
            ("AvgPool2d", (2,), dict(ceil_mode=True)), ("Embedding", (2, 2), dict(max_norm=1.)), ("Embedding", (2, 2), dict(sparse=True)), ("Embedding", (2, 2), dict(scale_grad_by_freq=True))]
 
 @pytest.mark.parametrize("name, args, kw", LACKING)
 def test_options_we_lack(name, args, kw):
     with pytest.raises(NotImplementedError, match=next(iter(kw))): getattr(layers, name)(*args, **kw)
+
+def test_what_is_left_out():
+    assert not hasattr(layers.Embedding, "from_pretrained")
+    for name, args, shape in EVERY:
+        if name in ("Sigmoid", "ReLU", "Conv2d", "BatchNorm1d", "BatchNorm2d", "LayerNorm"):
+            with pytest.raises(RuntimeError, match="setup_context"): torch.func.grad(lambda x: getattr(layers, name)(*args)(x).sum())(torch.randn(shape))
 
 def test_embedding_indices():
     m = layers.Embedding(3, 2)

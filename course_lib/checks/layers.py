@@ -142,6 +142,9 @@ def _(size, ks, stride, padding, dilation): return max(int((size + 2*padding - d
 @windows_along.mistake("the stride is left out", "How far is it from one window to the next?")
 def _(size, ks, stride, padding, dilation): return max(size + 2*padding - dilation*(ks - 1), 0)
 
+@windows_along.mistake("it is negative where there is no room", "What comes out for 3 pixels and a window of 5, and how many windows are there?")
+def _(size, ks, stride, padding, dilation): return (size + 2*padding - dilation*(ks - 1) - 1)//stride + 1
+
 # %% ../../nbs/checks/07_layers.ipynb #15c6697c
 @Exercise(
     chapter="07_layers",
@@ -189,6 +192,12 @@ def _(x, weight, stride): return torch.einsum("nctk,fck->nft", _time_windows(x, 
 
 @conv_over_time.mistake("windows lie side by side, whatever the stride", "How far is it from one window to the next?")
 def _(x, weight, stride): return torch.einsum("nctk,fck->nft", _time_windows(x, weight, weight.shape[2]), weight)
+
+@conv_over_time.mistake("channels and moments are mixed up", "Which axis must move before two can be merged?")
+def _(x, weight, stride):
+    win = _time_windows(x, weight, stride)
+    n, c, t_out, ks = win.shape
+    return (win.reshape(n, t_out, c*ks) @ weight.flatten(1).t()).mT
 
 # %% ../../nbs/checks/07_layers.ipynb #c25a71c0
 def _torch_step(x, mean, var, momentum):
@@ -246,6 +255,11 @@ def _(x, mean, var, momentum): return _step(x, mean, var, momentum, eps=0)
 
 @batch_norm_step.mistake("eps is outside the root", "Where does the formula have its eps?")
 def _(x, mean, var, momentum): return [(x - x.mean(0))/(x.std(0, correction=0) + 1e-5), *_step(x, mean, var, momentum)[1:]]
+
+@batch_norm_step.mistake("the batch is normalised by the new running statistics", "Which statistics does training use?")
+def _(x, mean, var, momentum):
+    _, m, v = _step(x, mean, var, momentum)
+    return [(x - m)/(v + 1e-5).sqrt(), m, v]
 
 # %% ../../nbs/checks/07_layers.ipynb #40795373
 def _autograd_rows(index, g, n_rows):

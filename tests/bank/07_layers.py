@@ -102,6 +102,10 @@ def windows_along(size, ks, stride, padding, dilation):
     steps = (size + padding*2 - 1 - (ks - 1)*dilation)/stride
     return max(0, 1 + math.trunc(steps))
 
+@wrong("it is negative where there is no room")
+def windows_along(size, ks, stride, padding, dilation):
+    return math.floor((size + 2*padding - dilation*(ks - 1) - 1)/stride + 1)
+
 # conv_over_time
 
 @right
@@ -138,6 +142,13 @@ def conv_over_time(x, weight, stride): return torch.nn.functional.conv1d(x, weig
 
 @wrong("only the first channel is used")
 def conv_over_time(x, weight, stride): return torch.nn.functional.conv1d(x[:, :1], weight[:, :1], stride=stride)
+
+@wrong("channels and moments are mixed up")
+def conv_over_time(x, weight, stride):
+    nf, c, ks = weight.shape
+    win = x.unfold(-1, ks, stride)                                  # (n, c, t_out, ks)
+    cols = win.reshape(len(x), win.shape[2], c*ks)
+    return torch.einsum("ntk,fk->nft", cols, weight.reshape(nf, c*ks))
 
 # batch_norm_step
 
@@ -182,6 +193,11 @@ def batch_norm_step(x, mean, var, momentum):
 @wrong("it changes its argument")
 def batch_norm_step(x, mean, var, momentum):
     return [torch.nn.functional.batch_norm(x, mean, var, training=True, momentum=momentum), mean, var]
+
+@wrong("the batch is normalised by the new running statistics")
+def batch_norm_step(x, mean, var, momentum):
+    m, v = mean.lerp(x.mean(0), momentum), var.lerp(x.var(0), momentum)
+    return [torch.nn.functional.batch_norm(x, m, v), m, v]
 
 # rows_grad
 
