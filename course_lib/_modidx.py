@@ -96,6 +96,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                         'course_lib/broadcasting.py'),
                                          'course_lib.broadcasting._diagonal': ('broadcasting.html#_diagonal', 'course_lib/broadcasting.py'),
                                          'course_lib.broadcasting._einsum': ('broadcasting.html#_einsum', 'course_lib/broadcasting.py'),
+                                         'course_lib.broadcasting._html_table': ( 'broadcasting.html#_html_table',
+                                                                                  'course_lib/broadcasting.py'),
                                          'course_lib.broadcasting._letters': ('broadcasting.html#_letters', 'course_lib/broadcasting.py'),
                                          'course_lib.broadcasting._met': ('broadcasting.html#_met', 'course_lib/broadcasting.py'),
                                          'course_lib.broadcasting._read': ('broadcasting.html#_read', 'course_lib/broadcasting.py'),

@@ -98,6 +98,21 @@ def peak_bytes(
     pieces = [e.nbytes() for e in events if e.name() == "[memory]"] # what is given back is negative
     return max(itertools.accumulate(pieces), default=0)
 
+# %% ../nbs/02_broadcasting.ipynb #6d1f0b53
+def _html_table(rows: list[list[str]], clash: list[bool], caption: str) -> str:
+    "`rows` of words, each beginning with a label, as an HTML table; columns that clash are framed."
+    def cell(tag: str, text: str, framed: bool) -> str:
+        mark = ("font-weight:bold;border:2px solid currentColor" if framed else
+                "font-style:italic" if "→" in text else "")
+        style = f"text-align:right;padding:.2em .8em;{mark}"
+        return f'<{tag} style="{style}">{html.escape(text)}</{tag}>'
+    body = ""
+    for label, *words in rows:
+        words = "".join(cell("td", o, framed) for o, framed in zip(words, clash))
+        body += f"<tr>{cell('th', label, False)}{words}</tr>"
+    below = '<caption style="caption-side:bottom;text-align:left">' + html.escape(caption)
+    return f'<table style="margin-left:0">{below}</caption>{body}</table>'
+
 # %% ../nbs/02_broadcasting.ipynb #ad918967
 class BroadcastTable:
     """Shapes aligned at the right, with what is stretched and what clashes; shows itself as
@@ -142,19 +157,9 @@ class BroadcastTable:
         return "\n".join([*lines, self.reason()])
 
     def _repr_html_(self) -> str:
-        def cell(tag: str, text: str, clash: bool) -> str:
-            mark = ("font-weight:bold;border:2px solid currentColor" if clash else
-                    "font-style:italic" if "→" in text else "")
-            style = f"text-align:right;padding:.2em .8em;{mark}"
-            return f'<{tag} style="{style}">{html.escape(text)}</{tag}>'
-        rows = ""
-        for label, *sizes in self._rows():
-            sizes = "".join(cell("td", c, r is None) for c, r in zip(sizes, self.result))
-            rows += f"<tr>{cell('th', label, False)}{sizes}</tr>"
-        caption = ('<caption style="caption-side:bottom;text-align:left">'
-                   f"{html.escape(self.reason())}</caption>")
-        return f'<table style="margin-left:0">{caption}{rows}</table>'
+        return _html_table(self._rows(), [o is None for o in self.result], self.reason())
 
+# %% ../nbs/02_broadcasting.ipynb #6d1f0b52
 def explain_broadcast(
     *shapes: tuple[int, ...], # shapes, or tensors that stand for theirs
 ) -> BroadcastTable:          # shows itself
