@@ -77,7 +77,7 @@ def plot_stack(
 
     `ValueError` if there are none."""
     import matplotlib.pyplot as plt
-    from matplotlib.ticker import LogFormatter, LogLocator
+    from matplotlib.ticker import LogLocator
     if not isinstance(stacks, dict): stacks = {"std": stacks}
     if not stacks: raise ValueError("expected at least one stack, got none")
     colours = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#E69F00", "#56B4E9",
@@ -91,8 +91,10 @@ def plot_stack(
     low, high = ax.get_ylim()
     if high/low > 1e12: # ticks at round powers
         ax.yaxis.set_major_locator(LogLocator(1e10 if high/low > 1e25 else 1e5))
-    else:
-        ax.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 1)))
+    elif high/low < 100: # plain numbers
+        ax.yaxis.set_minor_locator(LogLocator(subs=(2, 3, 4, 6, 8)))
+        ax.yaxis.set_major_formatter("{x:g}")
+        ax.yaxis.set_minor_formatter("{x:g}")
     ax.grid(alpha=0.3)
     fig.legend(loc="outside lower center", ncols=2, frameon=False)
     return fig
