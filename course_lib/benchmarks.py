@@ -199,6 +199,14 @@ for _name, _cases in _kept.items():
         @row(f"{_name} of {'×'.join(map(str, _shape))}: ours / PyTorch's", goal=1.5)
         def _(name=_name, args=_args, shape=_shape): return _layers(name, *args, shape=shape)
 
+@row("LayerNorm of 256×784: the clear way / PyTorch's")
+def _():
+    leaves = [torch.randn(o, requires_grad=True) for o in ((256, 784), (784,), (784,))]
+    g = torch.randn(256, 784)
+    def clear(x, weight, bias):  return layers._standardized(x, (1,), 1e-5)*weight + bias
+    def theirs(x, weight, bias): return torch.nn.functional.layer_norm(x, (784,), weight, bias)
+    return tuple(lambda f=f: torch.autograd.grad(f(*leaves), leaves, g) for f in (clear, theirs))
+
 # %% ../nbs/C_benchmarks.ipynb #02a2b154
 def _loss(ours: Callable, reference: Callable, inp: torch.Tensor, targ: torch.Tensor):
     inp.requires_grad_()

@@ -8,12 +8,13 @@ __all__ = ['linear', 'Linear', 'Sigmoid', 'Tanh', 'ReLU', 'LeakyReLU', 'GELU', '
            'Embedding']
 
 # %% ../nbs/07_layers.ipynb #f3921cea
-import math, torch
+import functools, math, torch
 from collections.abc import Callable
 from fastcore.basics import patch
 from numbers import Integral
 from torch import Tensor
 from .init import fan_in_and_fan_out, kaiming_uniform_
+from .matmul import _compiled
 from .module import Module, Parameter
 
 # %% ../nbs/07_layers.ipynb #4793120e
@@ -535,10 +536,6 @@ def _ones_and_zeros(weight: Tensor | None, bias: Tensor | None) -> None:
         if weight is not None: weight.fill_(1)
         if bias is not None: bias.zero_()
 
-def _shaped(x: Tensor, *shape: int) -> Tensor:
-    "`x` in this shape; itself where it has it, since a view costs time and a step on the way back."
-    return x if x.shape == shape else x.reshape(shape)
-
 def _each_channel(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     "(n, c, ...) times scale (c,) plus shift (c,)."
     shape = (-1, *[1]*(x.ndim - 2))
@@ -675,38 +672,77 @@ class BatchNorm2d(_BatchNormNd):
     "Batch normalisation of images (n, num_features, h, w), as `torch.nn.BatchNorm2d`."
     _ndims, _shape = (4,), "(n, {}, h, w)"
 
+# %% ../nbs/07_layers.ipynb #417f1055
+def _rows(x, out, weight, bias, stats, eps):
+    "Write rows of x (n, d), normalised, times weight plus bias to `out`; mean and 1/spread to stats (2, n)."
+    real, d = x.dtype.type, x.shape[1]
+    for i in range(len(x)):
+        row, total, squares = x[i], real(0), real(0)
+        for j in range(d): total += row[j]
+        mean = total/real(d)
+        for j in range(d): squares += (row[j] - mean)**2
+        r = real(1/math.sqrt(squares/real(d) + real(eps)))
+        for j in range(d): out[i, j] = (row[j] - mean)*r*weight[j] + bias[j]
+        stats[0, i], stats[1, i] = mean, r
+
+# %% ../nbs/07_layers.ipynb #d6c0e53e
+def _rows_back(g, x, gx, weight, gweight, gbias, stats):
+    "From g (n, d), write the gradient of x to `gx`; add those of weight and bias to `gweight` and `gbias`."
+    real, d = x.dtype.type, x.shape[1]
+    for i in range(len(x)):
+        row, gi, mean, r, shift, stretch = x[i], g[i], stats[0, i], stats[1, i], real(0), real(0)
+        for j in range(d):
+            xhat, gxhat = (row[j] - mean)*r, gi[j]*weight[j]
+            gweight[j] += gi[j]*xhat
+            gbias[j] += gi[j]
+            shift += gxhat
+            stretch += gxhat*xhat
+        shift, stretch = shift/real(d), stretch/real(d)
+        for j in range(d): gx[i, j] = (gi[j]*weight[j] - shift - (row[j] - mean)*r*stretch)*r
+
 # %% ../nbs/07_layers.ipynb #95c56744
+@functools.cache
+def _loops() -> tuple[Callable, Callable] | None:
+    "The loops over rows, forward and back, compiled; None where Numba is missing."
+    try: return _compiled(_rows), _compiled(_rows_back)
+    except ImportError: return None
+
+def _arrays(shape: tuple[int, ...], *tensors: Tensor) -> list:
+    "Arrays of this shape that share the memory of contiguous tensors."
+    return [o.numpy(force=True).reshape(shape) for o in tensors]
+
+# %% ../nbs/07_layers.ipynb #e6e455bc
 class _LayerNorm(torch.autograd.Function):
-    "Each row of x (n, d) normalised, times weight (d,) plus bias (d,)."
+    "Contiguous x (..., *shape), normalised over `shape`, times weight and plus bias of that shape."
     @staticmethod
     def forward(ctx, x, weight, bias, eps):
-        d = x.shape[1]
-        dev = torch.sub(x, x.sum(1, keepdim=True), alpha=1/max(d, 1)) # minus the mean
-        var = torch.linalg.vector_norm(dev, dim=1, keepdim=True).square_().div_(d)
-        rstd = var.add_(eps).rsqrt_()
-        xhat = dev.mul_(rstd)
-        ctx.save_for_backward(x, weight, xhat, rstd)
+        d = weight.numel()
+        out, stats = x.new_empty(x.shape), x.new_empty(2, x.numel()//d)
+        rows, params = _arrays((-1, d), x, out), _arrays((d,), weight, bias)
+        _loops()[0](*rows, *params, stats.numpy(), eps)
+        ctx.save_for_backward(x, weight, stats)
         ctx.eps = eps
-        return torch.addcmul(bias, xhat, weight)
+        return out
 
     @staticmethod
     def backward(ctx, g):
-        x, weight, xhat, rstd = ctx.saved_tensors
+        x, weight, stats = ctx.saved_tensors
         if torch.is_grad_enabled():
-            def clear(x, weight): return _standardized(x, (1,), ctx.eps)*weight
-            return *_differentiable(ctx, clear, g, x, weight), g.sum(0), None
-        gx = g*xhat
-        gweight, w = gx.sum(0), weight/-len(weight)
-        shift, stretch = (torch.mv(o, w)[:, None] for o in (g, gx)) # minus the formula's means
-        gx = torch.addcmul(shift, g, weight, out=gx).addcmul_(xhat, stretch).mul_(rstd)
-        return gx, gweight, g.sum(0), None
+            def clear(x, weight): return _standardized(x, tuple(range(-weight.ndim, 0)), ctx.eps)*weight
+            return *_differentiable(ctx, clear, g, x, weight), g.sum_to_size(weight.shape), None
+        d, gx = weight.numel(), x.new_empty(x.shape)
+        gweight, gbias = weight.new_zeros(weight.shape), weight.new_zeros(weight.shape)
+        rows, params = _arrays((-1, d), g.contiguous(), x, gx), _arrays((d,), weight, gweight, gbias)
+        _loops()[1](*rows, *params, stats.numpy())
+        return gx, gweight, gbias, None
 
 # %% ../nbs/07_layers.ipynb #fb3a40d2
 class LayerNorm(Module):
     """Each item normalised over its last axes, as
     [`torch.nn.LayerNorm`](https://docs.pytorch.org/docs/stable/generated/torch.nn.LayerNorm.html).
 
-    Inputs (..., *normalized_shape). `ValueError` for inputs that end otherwise."""
+    Inputs (..., *normalized_shape). `ValueError` for inputs that end otherwise. On the CPU, where Numba is
+    installed, the work is done by loops that are compiled at the first call, in about a second."""
     def __init__(
         self,
         normalized_shape: int | tuple[int, ...], # sizes of the last axes of the inputs
@@ -718,6 +754,7 @@ class LayerNorm(Module):
     ):
         super().__init__()
         if isinstance(normalized_shape, int): normalized_shape = (normalized_shape,)
+        if not normalized_shape: raise ValueError("expected at least one axis to normalise over, got ()")
         self.normalized_shape, kw = tuple(normalized_shape), dict(device=device, dtype=dtype)
         self.eps, self.elementwise_affine = eps, elementwise_affine
         _parameter(self, "weight", self.normalized_shape, elementwise_affine, **kw)
@@ -729,19 +766,23 @@ class LayerNorm(Module):
         _ones_and_zeros(self.weight, self.bias)
 
 # %% ../nbs/07_layers.ipynb #9b45954a
+def _looped(x: Tensor, weight: Tensor, bias: Tensor) -> bool:
+    "Can the loops take these? They are for plain tensors on the CPU."
+    if torch.compiler.is_compiling() or not _loops(): return False
+    return type(x) is Tensor and x.numel() > 0 and x.is_cpu and weight.is_cpu and bias.is_cpu
+
 @patch
 def forward(self: LayerNorm, input: Tensor) -> Tensor:
     "`input` (..., *normalized_shape), each item normalised, times weight plus bias; same shape."
-    rest = input.ndim - len(self.normalized_shape)
-    if rest < 0 or input.shape[rest:] != self.normalized_shape:
+    k = len(self.normalized_shape)
+    if input.shape[-k:] != self.normalized_shape:
         sizes = ", ".join(map(str, self.normalized_shape))
         raise ValueError(f"expected inputs (..., {sizes}), got {tuple(input.shape)}: the last axes "
                          "must have these sizes")
-    n, d = math.prod(input.shape[:rest]), math.prod(self.normalized_shape)
-    wide, weight, bias = _wide(input, self.weight, self.bias, self.normalized_shape)
-    rows = _shaped(wide.contiguous(), n, d)
-    out = _LayerNorm.apply(rows, _shaped(weight, d), _shaped(bias, d), self.eps)
-    return _shaped(out, *input.shape).to(input.dtype)
+    x, weight, bias = _wide(input.contiguous(), self.weight, self.bias, self.normalized_shape)
+    if _looped(x, weight, bias): out = _LayerNorm.apply(x, weight, bias, self.eps)
+    else: out = _standardized(x, tuple(range(-k, 0)), self.eps)*weight + bias
+    return out.to(input.dtype)
 
 @patch
 def extra_repr(self: LayerNorm) -> str:

@@ -148,7 +148,7 @@ def _compiled(f: Callable) -> Callable:
     "The function `f`, compiled by Numba at its first call; floats may be added in any order."
     try: from numba import njit
     except ImportError as e: raise ImportError("Numba is not installed: pip install numba") from e
-    return njit(fastmath=True)(f)
+    return njit(fastmath={"reassoc", "contract", "nsz"}, error_model="numpy")(f)
 
 def _with_numba(f: Callable, a: Tensor, b: Tensor) -> Tensor:
     ni, nk, nj = _sizes(a, b)

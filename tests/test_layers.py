@@ -266,6 +266,39 @@ def test_layer_norm_of_any_layout():
         assert (a := ours(x)).dtype == dtype
         if dtype is torch.bfloat16: assert torch.allclose(a.float(), theirs(x).float(), atol=0.02)
 
+@pytest.mark.parametrize("numba", [True, False])
+def test_layer_norm_with_and_without_numba(numba, monkeypatch):
+    if not numba: monkeypatch.setattr(layers, "_loops", lambda: None)
+    x = torch.randn(7, 33)*3 + 1
+    assert ("_LayerNorm" in layers.LayerNorm(33)(x).grad_fn.name()) == numba
+    for shape, inp in [(33, x), ((7, 33), x), (33, x[0]), (33, x[:0]), (4, x[:, ::8][:, :4]), (5, x.double()[:, :5]), (3, x.view(7, 11, 3))]: agree("LayerNorm", shape, x=inp)
+    for value in (torch.nan, torch.inf):
+        inp = x.clone()
+        inp[2, 3] = value
+        outs = [m(inp) for m in pair("LayerNorm", 33)]
+        close(*outs)
+        assert outs[0][2].isnan().all() and outs[0].isnan().sum() == 33
+    constant = torch.full((2, 4), 5.)
+    for eps in (0., 1e-5): close(*[m(constant) for m in pair("LayerNorm", 4, eps)])
+
+def test_numba_missing_or_broken(monkeypatch):
+    layers._loops.cache_clear()
+    with monkeypatch.context() as m:
+        m.setattr(layers, "_compiled", lambda f: (_ for _ in ()).throw(ImportError("no such thing")))
+        assert layers._loops() is None and layers.LayerNorm(3)(torch.ones(2, 3)).shape == (2, 3)
+    layers._loops.cache_clear()
+    assert layers._loops() is not None
+
+def test_parameters_that_are_not_contiguous():
+    for g in (torch.randn(2, 3, 5), torch.ones(()).expand(2, 3, 5)):
+        found = []
+        for m in pair("LayerNorm", (3, 5)):
+            torch.manual_seed(0)
+            m.weight = nn.Parameter(torch.randn(5, 3).t())
+            x = torch.randn(2, 3, 5, requires_grad=True)
+            found.append([m(x), *torch.autograd.grad(m(x), [x, m.weight, m.bias], g)])
+        for a, b in zip(*found, strict=True): close(a, b)
+
 def test_second_derivatives():
     def double(*shape): return torch.randn(shape, dtype=torch.float64, requires_grad=True)
     conv = [double(2, 2, 4, 5), double(4, 1, 3, 2), double(4)]
