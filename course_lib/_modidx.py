@@ -593,7 +593,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                    'course_lib.layers._Sigmoid': ('layers.html#_sigmoid', 'course_lib/layers.py'),
                                    'course_lib.layers._Sigmoid.backward': ('layers.html#_sigmoid.backward', 'course_lib/layers.py'),
                                    'course_lib.layers._Sigmoid.forward': ('layers.html#_sigmoid.forward', 'course_lib/layers.py'),
-                                   'course_lib.layers._arrays': ('layers.html#_arrays', 'course_lib/layers.py'),
+                                   'course_lib.layers._array': ('layers.html#_array', 'course_lib/layers.py'),
                                    'course_lib.layers._autocast': ('layers.html#_autocast', 'course_lib/layers.py'),
                                    'course_lib.layers._back_to_pixels': ('layers.html#_back_to_pixels', 'course_lib/layers.py'),
                                    'course_lib.layers._batch_first': ('layers.html#_batch_first', 'course_lib/layers.py'),

@@ -8,7 +8,7 @@ __all__ = ['linear', 'Linear', 'Sigmoid', 'Tanh', 'ReLU', 'LeakyReLU', 'GELU', '
            'Embedding']
 
 # %% ../nbs/07_layers.ipynb #f3921cea
-import functools, math, torch
+import functools, math, numpy as np, torch
 from collections.abc import Callable
 from fastcore.basics import patch
 from numbers import Integral
@@ -707,33 +707,32 @@ def _loops() -> tuple[Callable, Callable] | None:
     try: return _compiled(_rows), _compiled(_rows_back)
     except ImportError: return None
 
-def _arrays(shape: tuple[int, ...], *tensors: Tensor) -> list:
-    "Arrays of this shape that share the memory of contiguous tensors."
-    return [o.numpy(force=True).reshape(shape) for o in tensors]
+def _array(x: Tensor, *shape: int) -> np.ndarray:
+    "An array of this shape that shares the memory of a contiguous tensor."
+    return x.numpy(force=True).reshape(shape)
 
 # %% ../nbs/07_layers.ipynb #e6e455bc
 class _LayerNorm(torch.autograd.Function):
-    "Contiguous x (..., *shape), normalised over `shape`, times weight and plus bias of that shape."
+    "x (..., *shape) normalised over `shape`, times weight and plus bias of that shape; all contiguous."
     @staticmethod
     def forward(ctx, x, weight, bias, eps):
-        d = weight.numel()
-        out, stats = x.new_empty(x.shape), x.new_empty(2, x.numel()//d)
-        rows, params = _arrays((-1, d), x, out), _arrays((d,), weight, bias)
-        _loops()[0](*rows, *params, stats.numpy(), eps)
-        ctx.save_for_backward(x, weight, stats)
-        ctx.eps = eps
+        out, d = torch.empty_like(x), weight.numel()
+        rows = _array(x, -1, d)
+        ctx.eps, ctx.stats = eps, np.empty((2, len(rows)), rows.dtype)
+        _loops()[0](rows, _array(out, -1, d), _array(weight, d), _array(bias, d), ctx.stats, eps)
+        ctx.save_for_backward(x, weight)
         return out
 
     @staticmethod
     def backward(ctx, g):
-        x, weight, stats = ctx.saved_tensors
+        x, weight = ctx.saved_tensors
         if torch.is_grad_enabled():
             def clear(x, weight): return _standardized(x, tuple(range(-weight.ndim, 0)), ctx.eps)*weight
             return *_differentiable(ctx, clear, g, x, weight), g.sum_to_size(weight.shape), None
-        d, gx = weight.numel(), x.new_empty(x.shape)
-        gweight, gbias = weight.new_zeros(weight.shape), weight.new_zeros(weight.shape)
-        rows, params = _arrays((-1, d), g.contiguous(), x, gx), _arrays((d,), weight, gweight, gbias)
-        _loops()[1](*rows, *params, stats.numpy())
+        gx, gweight, gbias = torch.empty_like(x), torch.zeros_like(weight), torch.zeros_like(weight)
+        rows = (_array(o, -1, weight.numel()) for o in (g.contiguous(), x, gx))
+        params = (_array(o, -1) for o in (weight, gweight, gbias))
+        _loops()[1](*rows, *params, ctx.stats)
         return gx, gweight, gbias, None
 
 # %% ../nbs/07_layers.ipynb #fb3a40d2
@@ -780,9 +779,10 @@ def forward(self: LayerNorm, input: Tensor) -> Tensor:
         raise ValueError(f"expected inputs (..., {sizes}), got {tuple(input.shape)}: the last axes "
                          "must have these sizes")
     x, weight, bias = _wide(input.contiguous(), self.weight, self.bias, self.normalized_shape)
-    if _looped(x, weight, bias): out = _LayerNorm.apply(x, weight, bias, self.eps)
+    if _looped(x, weight, bias):
+        out = _LayerNorm.apply(x, weight.contiguous(), bias.contiguous(), self.eps)
     else: out = _standardized(x, tuple(range(-k, 0)), self.eps)*weight + bias
-    return out.to(input.dtype)
+    return out if out.dtype == input.dtype else out.to(input.dtype)
 
 @patch
 def extra_repr(self: LayerNorm) -> str:
