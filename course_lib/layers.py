@@ -674,7 +674,9 @@ class BatchNorm2d(_BatchNormNd):
 
 # %% ../nbs/07_layers.ipynb #417f1055
 def _rows(x, out, weight, bias, stats, eps):
-    "Write rows of x (n, d), normalised, times weight plus bias to `out`; mean and 1/spread to stats (2, n)."
+    """Write rows of x (n, d), normalised, times weight (d,) plus bias (d,), to `out`.
+
+    Each row's mean and 1/spread go to stats (2, n)."""
     real, d = x.dtype.type, x.shape[1]
     for i in range(len(x)):
         row, total, squares = x[i], real(0), real(0)
@@ -687,7 +689,9 @@ def _rows(x, out, weight, bias, stats, eps):
 
 # %% ../nbs/07_layers.ipynb #d6c0e53e
 def _rows_back(g, x, gx, weight, gweight, gbias, stats):
-    "From g (n, d), write the gradient of x to `gx`; add those of weight and bias to `gweight` and `gbias`."
+    """From the gradient g (n, d) of what `_rows` wrote: the gradient of x, to `gx`.
+
+    Those of weight and bias are added to what is in `gweight` and `gbias`."""
     real, d = x.dtype.type, x.shape[1]
     for i in range(len(x)):
         row, gi, mean, r, shift, stretch = x[i], g[i], stats[0, i], stats[1, i], real(0), real(0)
@@ -753,7 +757,7 @@ class LayerNorm(Module):
     ):
         super().__init__()
         if isinstance(normalized_shape, int): normalized_shape = (normalized_shape,)
-        if not normalized_shape: raise ValueError("expected at least one axis to normalise over, got ()")
+        if not normalized_shape: raise ValueError("expected one or more axes to normalise, got ()")
         self.normalized_shape, kw = tuple(normalized_shape), dict(device=device, dtype=dtype)
         self.eps, self.elementwise_affine = eps, elementwise_affine
         _parameter(self, "weight", self.normalized_shape, elementwise_affine, **kw)
@@ -776,8 +780,8 @@ def forward(self: LayerNorm, input: Tensor) -> Tensor:
     k = len(self.normalized_shape)
     if input.shape[-k:] != self.normalized_shape:
         sizes = ", ".join(map(str, self.normalized_shape))
-        raise ValueError(f"expected inputs (..., {sizes}), got {tuple(input.shape)}: the last axes "
-                         "must have these sizes")
+        raise ValueError(f"expected inputs (..., {sizes}), got {tuple(input.shape)}: the last "
+                         "axes must have these sizes")
     x, weight, bias = _wide(input.contiguous(), self.weight, self.bias, self.normalized_shape)
     if _looped(x, weight, bias):
         out = _LayerNorm.apply(x, weight.contiguous(), bias.contiguous(), self.eps)
