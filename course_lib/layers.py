@@ -291,6 +291,7 @@ def _batch_first(x: Tensor, *shape: int) -> Tensor:
 # %% ../nbs/07_layers.ipynb #2f81d6b9
 def _differentiable(ctx, f: Callable, g: Tensor, *inputs: Tensor) -> tuple:
     "The gradients of `f(*inputs)` by autograd, so that they can be differentiated again."
+    inputs = [o.view_as(o) for o in inputs] # gradients of these, and not of what they were made from
     needed = ctx.needs_input_grad[:len(inputs)]
     wanted = [o for o, asked in zip(inputs, needed) if asked]
     found = iter(torch.autograd.grad(f(*inputs), wanted, g, create_graph=True) if wanted else ())
@@ -303,7 +304,7 @@ class _Conv(torch.autograd.Function):
     def forward(ctx, x, weight, bias, stride, pads, dilation, groups):
         (n, c), nf, ks = x.shape[:2], len(weight), weight.shape[2:]
         inner = _padded(_batch_last(x).view(*x.shape[1:], n), [0, 0, *pads]) # (c, h, w, n)
-        win = _windows(inner.permute(3, 0, 1, 2), ks, stride, dilation)      # (n, c, h_out, w_out, kh, kw)
+        win = _windows(inner.permute(3, 0, 1, 2), ks, stride, dilation) # (n, c, h_out, w_out, kh, kw)
         size, k = win.shape[2:4], c//groups*math.prod(ks)
         cols = win.permute(1, 4, 5, 2, 3, 0).reshape(groups, k, math.prod(size)*n)
         out = (weight.reshape(groups, nf//groups, k) @ cols).view(nf, math.prod(size)*n)
@@ -679,11 +680,11 @@ def _rows(x, out, weight, bias, stats, eps):
     Each row's mean and 1/spread go to stats (2, n)."""
     real, d = x.dtype.type, x.shape[1]
     for i in range(len(x)):
-        row, total, squares = x[i], real(0), real(0)
+        row, total, squares = x[i], 0., 0.
         for j in range(d): total += row[j]
-        mean = total/real(d)
+        mean = real(total/d)
         for j in range(d): squares += (row[j] - mean)**2
-        r = real(1/math.sqrt(squares/real(d) + real(eps)))
+        r = real(1/math.sqrt(squares/d + eps))
         for j in range(d): out[i, j] = (row[j] - mean)*r*weight[j] + bias[j]
         stats[0, i], stats[1, i] = mean, r
 
@@ -717,26 +718,26 @@ def _array(x: Tensor, *shape: int) -> np.ndarray:
 
 # %% ../nbs/07_layers.ipynb #e6e455bc
 class _LayerNorm(torch.autograd.Function):
-    "x (..., *shape) normalised over `shape`, times weight and plus bias of that shape; all contiguous."
+    "Contiguous x (..., *shape) normalised over `shape`, times weight and plus bias of that shape."
     @staticmethod
     def forward(ctx, x, weight, bias, eps):
         out, d = torch.empty_like(x), weight.numel()
         rows = _array(x, -1, d)
         ctx.eps, ctx.stats = eps, np.empty((2, len(rows)), rows.dtype)
-        _loops()[0](rows, _array(out, -1, d), _array(weight, d), _array(bias, d), ctx.stats, eps)
+        _loops()[0](rows, _array(out, -1, d), _array(weight, d), _array(bias, d), ctx.stats, float(eps))
         ctx.save_for_backward(x, weight)
         return out
 
     @staticmethod
     def backward(ctx, g):
         x, weight = ctx.saved_tensors
+        d, axes = weight.numel(), tuple(range(-weight.ndim, 0))
         if torch.is_grad_enabled():
-            def clear(x, weight): return _standardized(x, tuple(range(-weight.ndim, 0)), ctx.eps)*weight
+            def clear(x, weight): return _standardized(x, axes, ctx.eps)*weight
             return *_differentiable(ctx, clear, g, x, weight), g.sum_to_size(weight.shape), None
         gx, gweight, gbias = torch.empty_like(x), torch.zeros_like(weight), torch.zeros_like(weight)
-        rows = (_array(o, -1, weight.numel()) for o in (g.contiguous(), x, gx))
-        params = (_array(o, -1) for o in (weight, gweight, gbias))
-        _loops()[1](*rows, *params, ctx.stats)
+        _loops()[1](_array(g.contiguous(), -1, d), _array(x, -1, d), _array(gx, -1, d),
+                    _array(weight, d), _array(gweight, d), _array(gbias, d), ctx.stats)
         return gx, gweight, gbias, None
 
 # %% ../nbs/07_layers.ipynb #fb3a40d2
@@ -744,8 +745,10 @@ class LayerNorm(Module):
     """Each item normalised over its last axes, as
     [`torch.nn.LayerNorm`](https://docs.pytorch.org/docs/stable/generated/torch.nn.LayerNorm.html).
 
-    Inputs (..., *normalized_shape). `ValueError` for inputs that end otherwise. On the CPU, where Numba is
-    installed, the work is done by loops that are compiled at the first call, in about a second."""
+    Inputs (..., *normalized_shape). `ValueError` for inputs that end otherwise.
+
+    On the CPU, where Numba is installed, the work is done by loops that are compiled at the first
+    call, in about a second."""
     def __init__(
         self,
         normalized_shape: int | tuple[int, ...], # sizes of the last axes of the inputs
@@ -756,7 +759,7 @@ class LayerNorm(Module):
         dtype=None,                              # their type of number
     ):
         super().__init__()
-        if isinstance(normalized_shape, int): normalized_shape = (normalized_shape,)
+        if isinstance(normalized_shape, Integral): normalized_shape = (normalized_shape,)
         if not normalized_shape: raise ValueError("expected one or more axes to normalise, got ()")
         self.normalized_shape, kw = tuple(normalized_shape), dict(device=device, dtype=dtype)
         self.eps, self.elementwise_affine = eps, elementwise_affine
@@ -770,19 +773,21 @@ class LayerNorm(Module):
 
 # %% ../nbs/07_layers.ipynb #9b45954a
 def _looped(x: Tensor, weight: Tensor, bias: Tensor) -> bool:
-    "Can the loops take these? They are for plain tensors on the CPU."
+    "Can the loops take these? They are for plain tensors on the CPU, with something in them."
     if torch.compiler.is_compiling() or not _loops(): return False
     return type(x) is Tensor and x.numel() > 0 and x.is_cpu and weight.is_cpu and bias.is_cpu
 
 @patch
 def forward(self: LayerNorm, input: Tensor) -> Tensor:
     "`input` (..., *normalized_shape), each item normalised, times weight plus bias; same shape."
-    k = len(self.normalized_shape)
-    if input.shape[-k:] != self.normalized_shape:
-        sizes = ", ".join(map(str, self.normalized_shape))
-        raise ValueError(f"expected inputs (..., {sizes}), got {tuple(input.shape)}: the last "
-                         "axes must have these sizes")
-    x, weight, bias = _wide(input.contiguous(), self.weight, self.bias, self.normalized_shape)
+    shape, k = self.normalized_shape, len(self.normalized_shape)
+    if input.shape[-k:] != shape:
+        raise ValueError(f"expected inputs (..., {', '.join(map(str, shape))}), got "
+                         f"{tuple(input.shape)}: the last axes must have these sizes")
+    x, weight, bias = _wide(input.contiguous(), self.weight, self.bias, shape)
+    if weight.shape != shape or bias.shape != shape:
+        raise ValueError(f"expected weight and bias of shape {shape}, got {tuple(weight.shape)} and "
+                         f"{tuple(bias.shape)}: they must have that of what is normalised")
     if _looped(x, weight, bias):
         out = _LayerNorm.apply(x, weight.contiguous(), bias.contiguous(), self.eps)
     else: out = _standardized(x, tuple(range(-k, 0)), self.eps)*weight + bias

@@ -313,6 +313,39 @@ def test_second_derivatives():
     for m, x in [(layers.BatchNorm2d(2), double(3, 2, 2, 2)), (layers.LayerNorm(4), double(3, 4))]:
         assert torch.autograd.gradcheck(m.double(), [x]) and torch.autograd.gradgradcheck(m, [x])
 
+@pytest.mark.parametrize("name, args, shape", [("Conv2d", (2, 2, 3, 1, 1), (2, 2, 4, 4)), ("BatchNorm1d", (3,), (4, 3)), ("BatchNorm2d", (2,), (2, 2, 3, 3)), ("LayerNorm", (3,), (2, 3)), ("LayerNorm", ((2, 3),), (4, 2, 3))])
+def test_gradients_to_differentiate_end_at_the_inputs(name, args, shape):
+    "A layer used twice, and an input that was made from its weights: nothing is counted twice, and hooks are told the truth."
+    found, start = [], torch.randn(shape, dtype=torch.float64)
+    for m in pair(name, *args):
+        m, seen = m.double(), []
+        with torch.no_grad(): m.weight += 0.1*torch.arange(m.weight.numel()).view_as(m.weight)
+        for again in (False, True):
+            x = (start + m.weight.sum()).requires_grad_()
+            x.register_hook(seen.append)
+            middle = m(x.sin())
+            middle.retain_grad()
+            m.zero_grad()
+            m(middle).pow(3).sum().backward(create_graph=again, inputs=[m.weight, m.bias, middle])
+            seen += [m.weight.grad.detach().clone(), m.bias.grad.detach().clone(), middle.grad.detach().clone()]
+        found.append(seen)
+    assert len(found[0]) == len(found[1]) >= 6
+    for a, b in zip(*found): assert torch.allclose(a, b, atol=1e-9)
+
+def test_layer_norm_with_parameters_of_another_shape():
+    for shape in [(2,), (8,), (1,), (), (4, 1)]:
+        m = layers.LayerNorm(4)
+        m.weight = nn.Parameter(torch.ones(shape))
+        with pytest.raises(ValueError, match=r"\(4,\), got "): m(torch.ones(2, 4))
+    assert layers.LayerNorm(np.int64(4), eps=torch.tensor(0.1))(torch.ones(2, 4)).shape == (2, 4)
+
+def test_layer_norm_sums_in_64_bits():
+    for x in (torch.randn(4, 16384).mul(3).exp(), torch.randn(4, 50_000) + 1000, torch.cat([torch.full((4, 1), 1e4), torch.randn(4, 9999)], 1)):
+        exact = nn.functional.layer_norm(x.double(), x.shape[1:])
+        ours, theirs = ((o(x.shape[1])(x) - exact).square().mean() for o in (layers.LayerNorm, nn.LayerNorm))
+        assert ours <= 2*theirs
+    for d in (768, 16384): assert not layers.LayerNorm(d, eps=1e-12)(torch.full((2, d), 0.1)).any()
+
 def test_views_that_are_not_contiguous():
     x = torch.randn(8, 9, 6, 4).permute(3, 2, 0, 1)[:, :, ::2]
     agree("Conv2d", 6, 4, 3, 1, 1, x=x)
