@@ -718,13 +718,14 @@ def _array(x: Tensor, *shape: int) -> np.ndarray:
 
 # %% ../nbs/07_layers.ipynb #e6e455bc
 class _LayerNorm(torch.autograd.Function):
-    "Contiguous x (..., *shape) normalised over `shape`, times weight and plus bias of that shape."
+    "Contiguous x (..., *shape), normalised over `shape`, times weight plus bias of that shape."
     @staticmethod
     def forward(ctx, x, weight, bias, eps):
         out, d = torch.empty_like(x), weight.numel()
         rows = _array(x, -1, d)
         ctx.eps, ctx.stats = eps, np.empty((2, len(rows)), rows.dtype)
-        _loops()[0](rows, _array(out, -1, d), _array(weight, d), _array(bias, d), ctx.stats, float(eps))
+        params = _array(weight, d), _array(bias, d)
+        _loops()[0](rows, _array(out, -1, d), *params, ctx.stats, float(eps))
         ctx.save_for_backward(x, weight)
         return out
 
