@@ -613,6 +613,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                    'course_lib.layers._standardized': ('layers.html#_standardized', 'course_lib/layers.py'),
                                    'course_lib.layers._supported': ('layers.html#_supported', 'course_lib/layers.py'),
                                    'course_lib.layers._wide': ('layers.html#_wide', 'course_lib/layers.py'),
+                                   'course_lib.layers._widened': ('layers.html#_widened', 'course_lib/layers.py'),
                                    'course_lib.layers._windows': ('layers.html#_windows', 'course_lib/layers.py'),
                                    'course_lib.layers._zeros_around': ('layers.html#_zeros_around', 'course_lib/layers.py'),
                                    'course_lib.layers.conv2d': ('layers.html#conv2d', 'course_lib/layers.py'),

@@ -92,9 +92,13 @@ class _Sigmoid(torch.autograd.Function):
         out, = ctx.saved_tensors
         return out*(1 - out)*g
 
+def _widened(x: Tensor) -> Tensor:
+    "`x`, in 32 bits if it has 16."
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
 class Sigmoid(Module):
     "1/(1 + exp(-x)), element by element, for inputs of any shape."
-    def forward(self, input: Tensor) -> Tensor: return _Sigmoid.apply(input)
+    def forward(self, input: Tensor) -> Tensor: return _Sigmoid.apply(_widened(input)).to(input.dtype)
 
 class Tanh(Module):
     "The hyperbolic tangent, element by element, for inputs of any shape."
@@ -154,8 +158,12 @@ class GELU(Module):
         self.approximate = approximate
 
     def forward(self, input: Tensor) -> Tensor:
-        if self.approximate == "none": return 0.5*input*(1 + torch.erf(input/math.sqrt(2)))
-        return 0.5*input*(1 + torch.tanh(math.sqrt(2/math.pi)*(input + 0.044715*input**3)))
+        x = _widened(input)
+        if self.approximate == "none": part = torch.erf(x/math.sqrt(2))
+        else:
+            near = x.clamp(-10, 10) # tanh is flat beyond, and the cube of a large number infinite
+            part = torch.tanh(math.sqrt(2/math.pi)*(near + 0.044715*near**3))
+        return (0.5*x*(1 + part)).to(input.dtype)
 
     def extra_repr(self) -> str: return f"approximate={self.approximate!r}"
 
@@ -335,13 +343,13 @@ def _back_to_pixels(gcols: Tensor, x: Tensor, ks, size, stride, pads, dilation) 
     n, c, h, w = x.shape
     left, right, top, bottom = pads
     gcols = gcols.view(c, *ks, *size, n)
-    out = gcols.new_zeros(c, h + top + bottom, w + left + right, n)
+    out = _widened(gcols).new_zeros(c, h + top + bottom, w + left + right, n) # for sums of 16 bits, 32
     ends = [(count - 1)*step + 1 for count, step in zip(size, stride)]
     for k in range(ks[0]):
         for l in range(ks[1]):
             i, j = k*dilation[0], l*dilation[1]
             out[:, i:i + ends[0]:stride[0], j:j + ends[1]:stride[1]] += gcols[:, k, l]
-    return _batch_first(out[:, top:top + h, left:left + w], n, c, h, w)
+    return _batch_first(out[:, top:top + h, left:left + w], n, c, h, w).to(gcols.dtype)
 
 # %% ../nbs/07_layers.ipynb #5af837c5
 def _autocast(*tensors: Tensor | None) -> list:
@@ -504,12 +512,14 @@ class AvgPool2d(_Pool2d):
         self.count_include_pad, self.divisor_override = count_include_pad, divisor_override
 
     def forward(self, input: Tensor) -> Tensor:
+        if not input.is_floating_point():
+            raise TypeError(f"expected floating-point inputs, got {input.dtype}: convert with float()")
         def total(win): return win.sum(-1)
-        override = self.divisor_override
-        if override is not None: return self._reduced(input, total)/override
-        if self.count_include_pad: return self._reduced(input, lambda win: win.mean(-1))
-        ones = torch.ones_like(input[..., :1, :, :])
-        return self._reduced(input, total)/self._reduced(ones, total)
+        x, override = _widened(input), self.divisor_override
+        if override is not None: out = self._reduced(x, total)/override
+        elif self.count_include_pad: out = self._reduced(x, lambda win: win.mean(-1))
+        else: out = self._reduced(x, total)/self._reduced(torch.ones_like(x[..., :1, :, :]), total)
+        return out.to(input.dtype)
 
 # %% ../nbs/07_layers.ipynb #1a38d1b0
 def _standardized(x: Tensor, dims: tuple[int, ...], eps: float) -> Tensor:
@@ -551,7 +561,7 @@ class _BatchNorm(torch.autograd.Function):
         n = len(x3)*x3.shape[2]
         mean = x3.sum(2).sum(0)/n
         d = x3 - mean[:, None]
-        var = torch.linalg.vector_norm(torch.linalg.vector_norm(d, dim=2), dim=0).square()/n
+        var = (d*d).sum(2).sum(0)/n
         rstd = (var + eps).rsqrt()
         ctx.save_for_backward(x, weight, d, rstd)
         ctx.mark_non_differentiable(mean, var)
@@ -640,8 +650,9 @@ def forward(self: _BatchNormNd, input: Tensor) -> Tensor:
         raise ValueError(f"expected an eps above 0, got {self.eps}: a channel may have no spread")
     wide, weight, bias = _wide(input, self.weight, self.bias, (self.num_features,))
     if measured: return self._measured(wide, weight, bias).to(input.dtype)
-    scale, mean = weight*(self.running_var + self.eps).rsqrt(), self.running_mean.clone()
-    return _each_channel(wide, scale, bias - mean*scale).to(input.dtype)
+    mean, var = (o.to(wide.dtype) for o in (self.running_mean, self.running_var))
+    centred = wide - mean.view(-1, *[1]*(wide.ndim - 2))
+    return _each_channel(centred, weight*(var + self.eps).rsqrt(), bias).to(input.dtype)
 
 # %% ../nbs/07_layers.ipynb #bab97b41
 @patch

@@ -293,9 +293,9 @@ def binary_cross_entropy_with_logits(
     _check_reduction(size_average, reduce, reduction)
     x, t = _floats(input), _floats(target)
     _check_equal(input, target)
-    yes = _Softplus.apply(-x) # the loss of a target 1
-    if pos_weight is not None: yes = yes*(1 + (_spread(pos_weight, x) - 1)*t) # times 1 where t = 0
-    loss = (1 - t)*x + yes
+    no, yes = _Softplus.apply(x), _Softplus.apply(-x) # the losses of targets 0 and 1
+    if pos_weight is not None: yes = yes*_spread(pos_weight, x)
+    loss = (1 - t)*no + t*yes
     if weight is not None: loss = loss*_spread(weight, x)
     return _reduce(loss, reduction, target.dtype) # PyTorch's too has the type of the target
 

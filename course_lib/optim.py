@@ -424,10 +424,14 @@ def step(self: LRScheduler,
     if epoch is not None: raise NotImplementedError(f"epoch={epoch} is not supported: leave it out")
     self._step_count += 1
     self.last_epoch += 1
-    for group, lr in zip(self.optimizer.param_groups, self.get_lr()):
+    groups, lrs = self.optimizer.param_groups, self.get_lr()
+    if len(groups) != len(lrs):
+        raise ValueError(f"expected a learning rate for each of {len(groups)} groups, got {len(lrs)}: "
+                         "make the schedule after the last add_param_group")
+    for group, lr in zip(groups, lrs):
         if isinstance(group["lr"], Tensor): group["lr"].fill_(lr)
         else: group["lr"] = lr
-    self._last_lr = [_value(group["lr"]) for group in self.optimizer.param_groups]
+    self._last_lr = [_value(group["lr"]) for group in groups]
 
 @patch
 def get_last_lr(self: LRScheduler) -> list[float | Tensor]:

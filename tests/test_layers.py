@@ -346,6 +346,42 @@ def test_layer_norm_sums_in_64_bits():
         assert ours <= 2*theirs
     for d in (768, 16384): assert not layers.LayerNorm(d, eps=1e-12)(torch.full((2, d), 0.1)).any()
 
+def off(found, exact): return ((found.double() - exact).square().mean()/exact.square().mean()).sqrt().item()
+
+def test_batch_norm_is_as_exact_as_pytorchs():
+    for shape in [(4, 2, 200, 200), (32, 8, 28, 28), (300, 5)]:
+        x, name = torch.randn(shape).relu(), "BatchNorm2d" if len(shape) == 4 else "BatchNorm1d"
+        exact = nn.functional.batch_norm(x.double(), None, None, training=True)
+        assert off(getattr(layers, name)(shape[1])(x), exact) < 2e-7, shape
+    for mean, spread in [(10, 0.1), (1e4, 1)]: # in evaluation
+        x, g, found = torch.randn(64, 3)*spread + mean, torch.randn(64, 3), []
+        for cls, dtype in (layers.BatchNorm1d, torch.float32), (nn.BatchNorm1d, torch.float32), (nn.BatchNorm1d, torch.float64):
+            m = cls(3)
+            m.running_mean.fill_(mean), m.running_var.fill_(spread**2)
+            m = m.to(dtype).eval()
+            out = m(x.to(dtype))
+            found.append((out.detach(), *torch.autograd.grad(out, [m.weight, m.bias], g.to(dtype))))
+        for ours, theirs, exact in zip(*found): assert off(ours, exact) < max(2e-6, 1.5*off(theirs, exact))
+
+def test_16_bits_are_summed_in_32():
+    x = torch.full((1, 1, 32, 32), 100.).half()
+    for kw in (dict(divisor_override=1024), {}, dict(padding=1, count_include_pad=False)): assert torch.equal(layers.AvgPool2d(32, **kw)(x), nn.AvgPool2d(32, **kw)(x)), kw
+    with pytest.raises(TypeError, match="int64"): layers.AvgPool2d(2)(x.long())
+    for dtype in (torch.bfloat16, torch.float16):
+        x, w = torch.randn(2, 3, 20, 20), torch.randn(4, 3, 7, 7)
+        g = torch.randn(2, 4, 20, 20)
+        def slope(conv, dtype):
+            inp = x.to(dtype).requires_grad_()
+            return torch.autograd.grad(conv(inp, w.to(dtype), padding=3), inp, g.to(dtype))[0]
+        exact = slope(nn.functional.conv2d, torch.float64)
+        ours, theirs = (off(slope(f, dtype), exact) for f in (layers.conv2d, nn.functional.conv2d))
+        assert slope(layers.conv2d, dtype).dtype == dtype and ours < 2.5*theirs
+        m = [nn.BatchNorm1d(3), layers.BatchNorm1d(3)]
+        with torch.no_grad():
+            for o in m: o.running_mean.fill_(0.3), o.running_var.fill_(1.7)
+        a, b = (o.to(dtype).eval()(torch.linspace(-2, 2, 30).view(10, 3).to(dtype)) for o in m)
+        assert torch.allclose(a.float(), b.float(), atol=0.02)
+
 def test_views_that_are_not_contiguous():
     x = torch.randn(8, 9, 6, 4).permute(3, 2, 0, 1)[:, :, ::2]
     agree("Conv2d", 6, 4, 3, 1, 1, x=x)
