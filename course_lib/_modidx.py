@@ -607,6 +607,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                    'course_lib.layers._padded': ('layers.html#_padded', 'course_lib/layers.py'),
                                    'course_lib.layers._pair': ('layers.html#_pair', 'course_lib/layers.py'),
                                    'course_lib.layers._parameter': ('layers.html#_parameter', 'course_lib/layers.py'),
+                                   'course_lib.layers._refuse_whole': ('layers.html#_refuse_whole', 'course_lib/layers.py'),
                                    'course_lib.layers._reset': ('layers.html#_reset', 'course_lib/layers.py'),
                                    'course_lib.layers._rows': ('layers.html#_rows', 'course_lib/layers.py'),
                                    'course_lib.layers._rows_back': ('layers.html#_rows_back', 'course_lib/layers.py'),

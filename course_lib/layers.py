@@ -96,9 +96,16 @@ def _widened(x: Tensor) -> Tensor:
     "`x`, in 32 bits if it has 16."
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
+def _refuse_whole(x: Tensor) -> None:
+    "`TypeError` for whole numbers, where a result would be rounded to one."
+    if not x.is_floating_point():
+        raise TypeError(f"expected floating-point inputs, got {x.dtype}: convert with float()")
+
 class Sigmoid(Module):
     "1/(1 + exp(-x)), element by element, for inputs of any shape."
-    def forward(self, input: Tensor) -> Tensor: return _Sigmoid.apply(_widened(input)).to(input.dtype)
+    def forward(self, input: Tensor) -> Tensor:
+        x = input.to(torch.result_type(input, 1.)) # whole numbers get a fraction
+        return _Sigmoid.apply(_widened(x)).to(x.dtype)
 
 class Tanh(Module):
     "The hyperbolic tangent, element by element, for inputs of any shape."
@@ -150,7 +157,9 @@ class LeakyReLU(Module):
 
 # %% ../nbs/07_layers.ipynb #95e67a64
 class GELU(Module):
-    "x·Φ(x) for inputs of any shape; `ValueError` if `approximate` is neither 'none' nor 'tanh'."
+    """x·Φ(x) for inputs of any shape. `TypeError` for whole numbers.
+
+    `ValueError` if `approximate` is neither 'none' nor 'tanh'."""
     def __init__(self, approximate: str = "none"): # 'tanh': a formula near it, without erf
         super().__init__()
         if approximate not in ("none", "tanh"):
@@ -158,6 +167,7 @@ class GELU(Module):
         self.approximate = approximate
 
     def forward(self, input: Tensor) -> Tensor:
+        _refuse_whole(input)
         x = _widened(input)
         if self.approximate == "none": part = torch.erf(x/math.sqrt(2))
         else:
@@ -280,7 +290,8 @@ def conv2d_unfold(
     `ValueError` if the channels do not fit the weights, or no window the image."""
     stride, pads, dilation = _geometry(x, weight, bias, stride, padding, dilation, groups)
     (n, c), nf, ks = x.shape[:2], len(weight), weight.shape[2:]
-    win = _windows(_padded(x, pads), ks, stride, dilation) # (n, c, h_out, w_out, kh, kw)
+    xp = _padded(x, pads).contiguous() # of an expanded tensor, windows would share out their gradients
+    win = _windows(xp, ks, stride, dilation) # (n, c, h_out, w_out, kh, kw)
     size, k = win.shape[2:4], c//groups*math.prod(ks)      # places; weights in a filter
     cols = win.permute(0, 1, 4, 5, 2, 3).reshape(n, groups, k, math.prod(size))
     out = (weight.reshape(groups, nf//groups, k) @ cols).reshape(n, nf, *size)
@@ -353,10 +364,11 @@ def _back_to_pixels(gcols: Tensor, x: Tensor, ks, size, stride, pads, dilation) 
 
 # %% ../nbs/07_layers.ipynb #5af837c5
 def _autocast(*tensors: Tensor | None) -> list:
-    "The tensors in the type that `torch.autocast` asks for, where it is on."
+    "The tensors in the type that `torch.autocast` asks for, where it is on; 64 bits stay."
     kind = tensors[0].device.type
-    if not torch.is_autocast_enabled(kind): return list(tensors)
-    return [o if o is None else o.to(torch.get_autocast_dtype(kind)) for o in tensors]
+    if not torch.amp.is_autocast_available(kind) or not torch.is_autocast_enabled(kind): return list(tensors)
+    dtype = torch.get_autocast_dtype(kind)
+    return [o if o is None or o.dtype == torch.float64 else o.to(dtype) for o in tensors]
 
 def conv2d(
     input: Tensor,                   # images (n, c, h, w), or one image (c, h, w)
@@ -454,7 +466,7 @@ class _Pool2d(Module):
         ks, padding = _pair(self.kernel_size, "kernel_size"), _pair(self.padding, "padding", 0)
         if any(2*p > k for p, k in zip(padding, ks)):
             raise ValueError(f"expected padding of at most half the window {ks}, got {padding}")
-        xp = _padded(x, _zeros_around(padding, ks, (), ()), beyond)
+        xp = _padded(x, _zeros_around(padding, ks, (), ()), beyond).contiguous() # as for convolutions
         win = _windows(xp, ks, _pair(self.stride, "stride"), _pair(self.dilation, "dilation"))
         return reduce(win.flatten(-2))
 
@@ -494,7 +506,7 @@ class MaxPool2d(_Pool2d):
 class AvgPool2d(_Pool2d):
     """The mean of each window of (n, c, h, w) or (c, h, w), as `torch.nn.AvgPool2d`.
 
-    `ValueError` for inputs that do not fit."""
+    `ValueError` for inputs that do not fit, `TypeError` for whole numbers."""
     def __init__(
         self,
         kernel_size: int | tuple,             # height and width of the window
@@ -512,8 +524,7 @@ class AvgPool2d(_Pool2d):
         self.count_include_pad, self.divisor_override = count_include_pad, divisor_override
 
     def forward(self, input: Tensor) -> Tensor:
-        if not input.is_floating_point():
-            raise TypeError(f"expected floating-point inputs, got {input.dtype}: convert with float()")
+        _refuse_whole(input)
         def total(win): return win.sum(-1)
         x, override = _widened(input), self.divisor_override
         if override is not None: out = self._reduced(x, total)/override
@@ -529,11 +540,8 @@ def _standardized(x: Tensor, dims: tuple[int, ...], eps: float) -> Tensor:
 
 # %% ../nbs/07_layers.ipynb #e65a03c8
 def _wide(x: Tensor, weight: Tensor | None, bias: Tensor | None, shape: tuple[int, ...]) -> tuple:
-    """All three in 32 bits or more, ones and zeros of `shape` where there is no weight or bias.
-
-    `TypeError` for whole numbers, whose normal form would be rounded."""
-    if not x.is_floating_point():
-        raise TypeError(f"expected floating-point inputs, got {x.dtype}: convert with float()")
+    "All three in 32 bits or more, ones and zeros of `shape` where there is no weight or bias."
+    _refuse_whole(x)
     if weight is not None and bias is not None and x.dtype == weight.dtype == bias.dtype:
         if x.dtype == torch.float32: return x, weight, bias # as they mostly are
     dtype = torch.promote_types(x.dtype, torch.float32)
@@ -639,7 +647,7 @@ def _load_from_state_dict(self: _BatchNormNd, state_dict, prefix, local_metadata
 @patch
 def forward(self: _BatchNormNd, input: Tensor) -> Tensor:
     "`input` (n, num_features, ...), each channel normalised, times weight plus bias; same shape."
-    if input.ndim not in self._ndims or input.shape[1] != self.num_features:
+    if not self._ndims[0] <= input.ndim <= self._ndims[-1] or input.shape[1] != self.num_features:
         raise ValueError(f"expected inputs {self._shape.format(self.num_features)}, got "
                          f"{tuple(input.shape)}: there must be {self.num_features} channels")
     measured = self.training or self.running_mean is None
@@ -659,10 +667,12 @@ def forward(self: _BatchNormNd, input: Tensor) -> Tensor:
 def _measured(self: _BatchNormNd, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     "Normalise by the batch, and track it. An empty batch is counted, and nothing more."
     tracked = self.training and self.track_running_stats
-    if tracked: self.num_batches_tracked.add_(1)
-    if not x.numel(): return _each_channel(x, weight, bias)
+    if not x.numel():
+        if tracked: self.num_batches_tracked.add_(1)
+        return _each_channel(x, weight, bias)
     out, mean, var = _BatchNorm.apply(x, weight, bias, self.eps)
     if tracked:
+        self.num_batches_tracked.add_(1)
         share = 1/self.num_batches_tracked.item() if self.momentum is None else self.momentum
         n = x.numel()/self.num_features
         self.running_mean.lerp_(mean.to(self.running_mean.dtype), share)
@@ -868,7 +878,7 @@ def forward(self: Embedding, input: Tensor) -> Tensor:
     if input.dtype not in (torch.int64, torch.int32):
         raise TypeError(f"expected indices of type int64 or int32, got {input.dtype}: convert "
                         "with long()")
-    try: out = self.weight.index_select(0, input.flatten()).view(*input.shape, self.embedding_dim)
+    try: out = self.weight.index_select(0, input.flatten()).view(*input.shape, self.weight.shape[1])
     except IndexError:
         raise IndexRangeError(f"expected indices from 0 to {self.num_embeddings - 1}, got "
                               f"{input.min()} to {input.max()}") from None

@@ -1,6 +1,6 @@
 """Layers beside PyTorch's, on shapes and options made at random, and in the places where a drop-in is put."""
 import copy, pickle, warnings
-import numpy as np, pytest, torch
+import numpy as np, pytest, torch, torch.utils.checkpoint
 from course_lib import layers
 from course_lib.module import Sequential
 from hypothesis import assume, given, settings, strategies as st
@@ -345,6 +345,41 @@ def test_layer_norm_sums_in_64_bits():
         ours, theirs = ((o(x.shape[1])(x) - exact).square().mean() for o in (layers.LayerNorm, nn.LayerNorm))
         assert ours <= 2*theirs
     for d in (768, 16384): assert not layers.LayerNorm(d, eps=1e-12)(torch.full((2, d), 0.1)).any()
+
+def test_inputs_whose_elements_share_memory():
+    scale = torch.tensor([1., 2., 3.]).double()
+    base = torch.randn(1, 1, 6, 6, dtype=torch.float64)
+    for shape in [(3, 1, 6, 6), (1, 3, 6, 6)]:
+        w = torch.randn(2, shape[1], 3, 3, dtype=torch.float64, requires_grad=True)
+        for ours, theirs in [(layers.MaxPool2d(2), nn.MaxPool2d(2)), (layers.AvgPool2d(2, 1), nn.AvgPool2d(2, 1)), (lambda x: layers.conv2d(x, w), lambda x: nn.functional.conv2d(x, w)), (lambda x: layers.conv2d_unfold(x, w), lambda x: nn.functional.conv2d(x, w))]:
+            found = []
+            for f in (ours, theirs):
+                x = base.expand(shape).detach().requires_grad_()
+                out = f(x)
+                out = out*(scale.view(3, 1, 1, 1) if shape[0] == 3 else scale.view(1, 3, 1, 1) if out.shape[1] == 3 else 1)
+                found.append([torch.autograd.grad(out.sin().sum(), x, retain_graph=True)[0], torch.autograd.grad(out.sin().sum(), x, create_graph=True)[0]])
+            for p, q in zip(*found): close(p, q)
+
+def test_whole_numbers():
+    for x in (torch.tensor([0, 1, 2]), torch.tensor([0, 200], dtype=torch.uint8), torch.tensor([True, False])): close(layers.Sigmoid()(x), nn.Sigmoid()(x))
+    z = torch.tensor([1 + 2j])
+    assert torch.allclose(layers.Sigmoid()(z), nn.Sigmoid()(z))
+    with pytest.raises(TypeError, match="int64"): layers.GELU()(torch.tensor([1]))
+
+def test_autocast_leaves_64_bits_and_meta_alone():
+    m, x = layers.Conv2d(1, 1, 2).double(), torch.randn(1, 1, 3, 3).double()
+    with torch.autocast("cpu", torch.bfloat16): assert m(x).dtype == torch.float64
+    assert layers.Conv2d(1, 1, 2, device="meta")(torch.ones(1, 1, 3, 3, device="meta")).shape == (1, 1, 2, 2)
+
+def test_batch_norm_compiles_for_any_size_and_counts_as_often_as_it_tracks():
+    torch._dynamo.reset()
+    m = layers.BatchNorm1d(2)
+    f = torch.compile(m, backend="eager", fullgraph=True, dynamic=True)
+    for n in (3, 5): f(torch.randn(n, 2))
+    m, x = layers.BatchNorm1d(2), torch.tensor([[1., 2], [3, 6]], requires_grad=True)
+    torch.utils.checkpoint.checkpoint(m, x, use_reentrant=False).sum().backward()
+    n = m.num_batches_tracked.item()
+    assert torch.allclose(m.running_mean, torch.tensor([2., 4.])*(1 - 0.9**n))
 
 def off(found, exact): return ((found.double() - exact).square().mean()/exact.square().mean()).sqrt().item()
 
