@@ -9,6 +9,7 @@ __all__ = ['softmax', 'logsumexp', 'log_softmax', 'TargetError', 'nll_loss', 'cr
 # %% ../nbs/08_losses.ipynb #3be6827f
 import torch, warnings
 from torch import Tensor
+from .layers import _widened
 from .module import Module
 
 # %% ../nbs/08_losses.ipynb #215feb8e
@@ -22,7 +23,7 @@ def _floats(input: Tensor) -> Tensor:
     _check_tensor(input)
     if not input.is_floating_point():
         raise TypeError(f"expected floating-point numbers, got {input.dtype}: convert with .float()")
-    return input.float() if input.dtype in (torch.float16, torch.bfloat16) else input
+    return _widened(input)
 
 def _top(x: Tensor, dim: int | tuple[int, ...]) -> Tensor:
     "The largest of `x` along `dim`, which stays as an axis of size 1; 0 where there is nothing."
